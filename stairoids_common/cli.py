@@ -22,7 +22,7 @@ from typing_extensions import Buffer, override
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file
 from stairoids_common.error_ids import WrongUsageError, with_id
-from stairoids_common.text import counted
+from stairoids_common.text import counted, one_line
 from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
@@ -294,4 +294,4 @@ def _cell(value: object) -> str:
         return "?"
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else one_line(str(value))

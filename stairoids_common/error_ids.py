@@ -13,10 +13,12 @@ from importlib.resources import files
 import click
 from typing_extensions import override
 
+from stairoids_common.text import as_message
+
 
 def with_id(text: str) -> str:
     """Return the text of an error, with its id at the end of each known message."""
-    return "\n".join(map(_line_with_id, text.split("\n")))
+    return "\n".join(map(_line_with_id, as_message(text).split("\n")))
 
 
 class WrongUsageError(click.UsageError):

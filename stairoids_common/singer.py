@@ -8,10 +8,11 @@ import sys
 from traceback import extract_tb
 
 import click
+from typing_extensions import override
 
 from stairoids_common.environment import variable
 from stairoids_common.error_ids import with_id
-from stairoids_common.text import write_utf8
+from stairoids_common.text import as_message, write_utf8
 
 
 def check_log_level(name: str) -> None:
@@ -51,12 +52,24 @@ def failed_expression(stream: str, error: BaseException) -> str:
     )
 
 
+class _Record(logging.LogRecord):
+    @override
+    def getMessage(self) -> str:
+        return as_message(super().getMessage())
+
+
+def log_safely() -> None:
+    """Let no name of a tap look like a log line of its own."""
+    logging.setLogRecordFactory(_Record)
+
+
 def begin(name: str) -> None:
     """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too.
 
     Its line about an unhandled error comes before the error's own sentence.
     """
     write_utf8()
+    log_safely()
     root = logging.getLogger()
     if root.isEnabledFor(logging.DEBUG):
         return

@@ -16,6 +16,30 @@ CODE = re.compile(
     r"(?<!`)(?P<fence>`+)(?!`)(?P<code>.+?)(?<!`)(?P=fence)(?!`)", re.DOTALL
 )
 
+# Joiners are invisible too, but emoji and several scripts need them.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Write invisible characters as ``\uXXXX``. Line ends and tabs stay."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    r"""Write invisible characters and tabs visibly, and line ends as ``\n``."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def as_message(text: str) -> str:
+    """Return a message in which no name of a tap looks like a line of its own.
+
+    The lines behind the first one are indented.
+    """
+    return re.sub(r"\n(?=\S)", "\n    ", visible(text))
+
 
 def as_code(text: str) -> str:
     """Return a text between backticks, with one more than it has in a row."""

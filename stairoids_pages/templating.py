@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from importlib.resources import files
 from itertools import accumulate
 
@@ -16,13 +15,7 @@ import msgspec
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from stairoids_common.text import CODE
-
-# Joiners are invisible too, but emoji and several scripts need them.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e"
-    "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
+from stairoids_common.text import CODE, visible
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _MAX_BODY = 65_536  # bytes of a body that is indented
@@ -67,11 +60,6 @@ def hash_of(text: str) -> str:
     """Return the source of an inline style or script in a content security policy."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def visible(text: str) -> str:
-    r"""Write invisible characters as ``\uXXXX``. Line ends and tabs stay."""
-    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shown(value: object, length: int = 120) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from stairoids_common import cli
+from stairoids_common.singer import log_safely
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check, schema
 from target_stairoids.cli.compare import find, reconcile
@@ -59,6 +60,7 @@ Exit codes:
 def main() -> None:
     """Preview, check and report the signals of target-stairoids."""
     write_utf8()
+    log_safely()
 
 
 _COMMANDS = (

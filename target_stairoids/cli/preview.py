@@ -12,7 +12,7 @@ import msgspec
 
 from stairoids_common.cli import format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.text import counted, duration
+from stairoids_common.text import as_message, counted, duration, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
@@ -113,7 +113,7 @@ def preview(
     )
     _show_signals(found)
     for reason in found.stops:
-        click.secho(f"A run would stop here. {reason}\n", bold=True)
+        click.secho(f"A run would stop here. {as_message(reason)}\n", bold=True)
     click.echo(f"{counted(found.to_send, 'signal')} would be sent.")
     if found.to_send:
         minutes = found.minutes(settings)
@@ -165,7 +165,8 @@ def _compare(
 def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:
     from target_stairoids.mapping.compiler import DEFAULT_SOURCE
 
-    click.secho(f"Stream {stream}, mapping {mapping.name}", bold=True)
+    title = one_line(f"Stream {stream}, mapping {mapping.name}")
+    click.secho(title, bold=True)
     if mapping.is_left_out:
         has_type = "type" in mapping.origins
         why = "no field names a person or company"
@@ -224,11 +225,10 @@ def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
             parts = [f"{name} ({count:,})" for name, count in found.items()]
             more = len(parts) - _MAX_NAMES
             end = f" and {more} more" if more > 0 else ""
-            click.echo(f"  {title}: {', '.join(parts[:_MAX_NAMES])}{end}")
+            click.echo(one_line(f"  {title}: {', '.join(parts[:_MAX_NAMES])}{end}"))
     if mapping.hidden.private:
-        click.echo(
-            f"  Left out for privacy: {', '.join(sorted(mapping.hidden.private))}"
-        )
+        private = ", ".join(sorted(mapping.hidden.private))
+        click.echo(one_line(f"  Left out for privacy: {private}"))
     click.echo()
 
 
@@ -280,7 +280,7 @@ def _explain(
         click.echo(json.dumps(row, default=str))
     else:
         shown_key = options.key_text(key) or "(no key)"
-        click.echo(f"{outcome:10}  {schema.name}  {shown_key}  {reason}")
+        click.echo(one_line(f"{outcome:10}  {schema.name}  {shown_key}  {reason}"))
 
 
 @click.command()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from glob import escape
 
-from stairoids_common.text import counted
+from stairoids_common.text import counted, one_line
 from target_stairoids.dry_run.preview import Coverage, Preview
 from target_stairoids.mapping.signal import CompiledMapping
 
@@ -28,7 +28,7 @@ def as_yaml(preview: Preview) -> str:
             if is_left_out
             else _item(stream, mapping, coverage)
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _left_out(stream: str, reason: str) -> Iterator[str]:

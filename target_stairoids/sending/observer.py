@@ -9,6 +9,7 @@ from typing import Any
 import click
 from typing_extensions import override
 
+from stairoids_common.text import visible
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.streams import Stream
@@ -64,7 +65,8 @@ class SampleObserver(Observer):
     def decided(self, observation: Observation) -> None:
         if observation.request and self._shown < _SAMPLES:
             self._shown += 1
-            click.echo(f"would send: {observation.request.decode()}", err=True)
+            request = visible(observation.request.decode())
+            click.echo(f"would send: {request}", err=True)
 
 
 def warn_if_left_out(stream: Stream) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stairoids_common.text import CODE, as_code, shell_command
+from stairoids_common.text import CODE, as_code, as_message, one_line, shell_command
 
 COMMAND = "stairoids-signals ledger allow"
 
@@ -62,3 +62,13 @@ def test_shell_reads_the_names_of_a_command(names: list[str]) -> None:
     words = shlex.split(found["code"])[3:]
 
     assert [word for word in words if word != "--"] == [n for n in names if n != "--"]
+
+
+def test_names_of_a_tap_stay_within_their_line() -> None:
+    name = "a\nERROR b\t\x1b[31m\u202ec\u2028"
+
+    assert one_line(name) == r"a\nERROR b\t\u001b[31m\u202ec\u2028"
+    assert as_message(name) == "a\n    ERROR b\t\\u001b[31m\\u202ec\\u2028"
+    assert as_message("`x` is wrong:\n  {{ x }}\n    ^") == (
+        "`x` is wrong:\n  {{ x }}\n    ^"
+    )

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stairoids_pages.templating import coded, folded, shown, size_of, visible
+from stairoids_common.text import visible
+from stairoids_pages.templating import coded, folded, shown, size_of
 
 
 @pytest.mark.parametrize(

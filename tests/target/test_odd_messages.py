@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.commands import signals
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -356,3 +357,39 @@ def test_odd_text_in_one_record_stops_no_other(
 
     assert run.exit_code == 0
     assert run.outcomes == {"accepted": 3, "invalid": 1}
+
+
+FORGED = "trials\nERROR forged\r\x1b[31m\u202etxt\u2028ERROR"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["preview"],
+        ["suggest"],
+        ["explain"],
+        ["dead-letters", "list"],
+        ["report"],
+        ["ledger", "allow", FORGED],
+    ],
+    ids=" ".join,
+)
+def test_name_of_a_stream_looks_like_no_line_of_its_own(
+    target: TargetUnderTest, words: list[str]
+) -> None:
+    messages = [
+        {**message, "stream": FORGED}
+        for message in (
+            a_schema(iban="string"),
+            a_record(1, email="no"),
+        )
+    ]
+    run = target.shell(text_of(messages))
+    done = signals(target, *words, text=text_of(messages))
+
+    for text in (run.stderr, done.stderr, done.stdout):
+        assert "\r" not in text
+        assert "\x1b[31m" not in text
+        assert not {*"\u202e\u2028"} & {*text}
+        assert not any(line.startswith("ERROR") for line in text.splitlines())
