@@ -120,7 +120,8 @@ def test_most_specific_message_gives_the_id_of_each_line() -> None:
     found = with_id("config.json: no such file\nsomething else\nno such file or folder")
 
     assert re.fullmatch(
-        r"config.json: no such file \[E\d+\]\n    something else\n    no such file or folder.*",
+        r"config.json: no such file \[E\d+\]\n    something else\n"
+        r"    no such file or folder.*",
         found,
     )
 

@@ -255,6 +255,24 @@ def test_unsubscribe_event_of_sendgrid_is_filtered() -> None:
     assert isinstance(mapped({"event": "unsubscribe"}), dict)
 
 
+@pytest.mark.parametrize("status", ["pending", "transactional"])
+def test_member_of_mailchimp_who_has_not_agreed_is_filtered(status: str) -> None:
+    member = {"status": status, "unique_email_id": "1"}
+
+    assert isinstance(mapped(member), str)
+    assert isinstance(mapped(member | {"status": "subscribed"}), dict)
+    assert isinstance(mapped({"status": status}), dict)
+
+
+def test_order_that_is_a_test_is_filtered() -> None:
+    columns = {"email": TEXT, "test": {"type": ["null", "boolean"]}}
+    mapping = a_map(a_shape("orders", columns, ()))
+
+    assert mapping.why_filtered({"email": "ada@acme.com", "test": True})
+    assert not mapping.why_filtered({"email": "ada@acme.com", "test": False})
+    assert isinstance(mapped({"test": "A/B"}), dict)
+
+
 @pytest.mark.parametrize("status", ["archived", "Trash", "spam", "banned"])
 def test_status_of_a_removed_person_is_filtered(status: str) -> None:
     mapping = a_map(a_shape("contacts", {"email": TEXT, "status": TEXT}, ()))
