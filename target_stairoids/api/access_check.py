@@ -28,7 +28,7 @@ def check_reachable(settings: Settings) -> None:
 def check_key(settings: Settings) -> str:
     """Send the key, by listing one signal, and return the result in a sentence."""
     response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
-    if response.status == 401:
+    if response.status == 401 or 300 <= (response.status or 0) < 400:
         raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
             "Check `api_key` (it needs the `read_write` scope) and `api_url`."

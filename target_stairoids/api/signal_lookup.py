@@ -67,7 +67,7 @@ def listed(response: Response) -> list[Json] | None:
     """Return the signals of a page; None if the response is no page of signals."""
     match response.body:
         case {"data": list() as signals} | {"signals": list() as signals}:
-            return signals
+            return signals if all(isinstance(one, dict) for one in signals) else None
     return None
 
 

@@ -265,12 +265,9 @@ def list_error(response: Response, *, is_trusted: bool) -> StairoidsError | None
 
     A trusted key, such as one that was used before, may send without a comparison.
     """
-    page = listed(response)
-    if response.kind is ResponseKind.ACCEPTED:
-        if page is not None and all(isinstance(signal, dict) for signal in page):
-            return None
-        return not_the_api(response)
-    if response.kind is ResponseKind.FOREIGN:
+    if response.kind is ResponseKind.ACCEPTED and listed(response) is not None:
+        return None
+    if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
         return not_the_api(response)
     if not is_trusted:
         return _unreadable(response)

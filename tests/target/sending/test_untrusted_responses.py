@@ -11,7 +11,7 @@ import pytest
 
 from stairoids_sandbox import Fault, Sandbox
 from tests.support.commands import signals
-from tests.support.raw_server import ListServer, running
+from tests.support.raw_server import ListServer, Server, running
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -75,6 +75,29 @@ def test_check_refuses_an_address_that_answers_with_html(
 
     assert done.returncode == 1
     assert "does not look like the Stairoids API" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "says"),
+    [
+        ("302 Found", "", "refuses the key: 302 "),
+        ("307 Temporary Redirect", "", "refuses the key: 307 "),
+        ("200 OK", '{"data": [1, null]}', "does not look like the Stairoids API"),
+        ("200 OK", '{"data": null}', "does not look like the Stairoids API"),
+        ("200 OK", "", "does not look like the Stairoids API"),
+    ],
+)
+def test_check_fails_where_a_run_would_stop(
+    target: TargetUnderTest, head: str, body: str, says: str
+) -> None:
+    server = Server()
+    text = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    server.response = text.encode()
+    with running(server):
+        done = signals(target, "check", api_url=server.url)
+
+    assert done.returncode == 1
+    assert says in done.stderr
 
 
 @pytest.mark.parametrize(
