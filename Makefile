@@ -15,8 +15,8 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # Tests wait for servers and disks at times, so that one more than the cores is faster.
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $(CORES) + 1)
-# The slow tests also wait for kills, locks and timeouts. A worker gets one at a time, in
-# the order of tests/conftest.py.
+# The slow tests also wait for kills, locks and timeouts. A worker gets one module at a
+# time, in the order of tests/conftest.py.
 SLOW_WORKERS ?= $(shell expr $(CORES) + 3)
 
 BIN := .venv/bin
@@ -44,7 +44,7 @@ test-fast: $(READY) ## the tests of pure functions, in seconds
 	$(BIN)/pytest -q -m "fast and not slow"
 
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
-	$(BIN)/pytest -n $(SLOW_WORKERS) --dist loadgroup --no-loadscope-reorder \
+	$(BIN)/pytest -n $(SLOW_WORKERS) --dist loadfile --no-loadscope-reorder \
 		-m "slow and not soak"
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)

@@ -42,31 +42,41 @@ FAST = (
     "target/sending/test_record_decision.py",
     "target/sending/test_response_decision.py",
 )
-#: The modules with the longest slow tests. Their tests start first, so that no worker
-#: is idle at the end while another one runs a long test.
+#: The modules whose slow tests take longest. They start first, so that no worker is
+#: idle at the end while another one has a long module.
 LONG = (
-    "airbyte/test_pyairbyte.py",
+    "target/sending/test_recovery.py",
     "docs/test_meltano_page.py",
-    "docs/test_meltano.py",
-    "target/dedup/test_mutations.py",
-    "tap/receiver/test_kill.py",
-    "target/sending/test_crash.py",
-    "tap/forwarding/test_kill.py",
+    "airbyte/test_pyairbyte.py",
     "pages/test_accessibility.py",
-    "sandbox/ui/test_lists.py",
-    "docs/test_readme.py",
+    "target/checks/test_stream_checks.py",
+    "target/test_shell.py",
+    "docs/test_meltano.py",
+    "tap/receiver/test_kill.py",
+    "target/checks/test_each_check.py",
+    "sandbox/ui/test_browser.py",
+    "target/sending/test_identity_histories.py",
+    "target/dedup/test_mutations.py",
+    "tap/forwarding/test_kill.py",
+    "target/sending/test_outages.py",
+    "target/sending/test_untrusted_responses.py",
+    "target/sending/test_crash.py",
     "docs/test_demo.py",
+    "docs/test_guides.py",
+    "target/test_failures.py",
+    "tap/receiver/test_recovery.py",
+    "docs/test_docs_run.py",
+    "docs/test_site.py",
+    "target/sending/test_model.py",
+    "tap/receiver/test_browser.py",
+    "docs/test_readme.py",
+    "target/sending/test_claims.py",
+    "target/ledger/test_postgres.py",
     "docs/test_packaging.py",
     "target/sync_log/test_warehouse.py",
-    "target/sending/test_outages.py",
-    "docs/test_guides.py",
-    "docs/test_docs_run.py",
-    "target/sending/test_model.py",
-    "target/test_failures.py",
-    "target/sending/test_untrusted_responses.py",
-    "docs/test_forwarding.py",
-    "docs/test_recipes.py",
-    "docs/test_site.py",
+    "tap/receiver/test_hostile.py",
+    "sandbox/ui/test_lists.py",
+    "tap/forwarding/test_process.py",
     "tap/test_targets.py",
 )
 PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
@@ -100,7 +110,7 @@ def pytest_ignore_collect(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let long tests start first, and mark those of pure functions for `test-fast`."""
+    """Let long modules start first, and mark those with pure functions as fast."""
     folder = Path(__file__).parent
     ranks = {folder / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -29,8 +29,7 @@ from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: One worker has the environments.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pyairbyte")]
+pytestmark = pytest.mark.slow
 
 PAGE = page("start/airbyte.md")
 PYAIRBYTE = "airbyte-venv/bin/python"

@@ -24,8 +24,7 @@ from tests.support.singer_io import a_schema, text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: One worker has the process of Meltano.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
+pytestmark = pytest.mark.slow
 
 SECRET = "whsec_meltano"  # noqa: S105 - it signs for this test only
 SHIPPED = (

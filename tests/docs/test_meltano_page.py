@@ -25,8 +25,7 @@ from tests.support.singer_io import TargetUnderTest, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: One worker has the process of Meltano.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("meltano")]
+pytestmark = pytest.mark.slow
 
 UV = Path(sys.executable).with_name("uv")
 PAGE = (ROOT / "docs/start/meltano.md").read_text(encoding="utf-8")

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-#: One worker builds the site.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+pytestmark = pytest.mark.slow
 QUESTIONS = {
     "guides/nested-fields": ("map a nested field", "nested json", "json path"),
     "guides/send-only-changes": (
