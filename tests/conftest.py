@@ -102,15 +102,23 @@ def pytest_ignore_collect(
     chosen = config.getoption("markexpr")
     if "slow" not in chosen or not collection_path.match("test_*.py"):
         return None
-    text = collection_path.read_text(encoding="utf-8")
     if chosen.startswith("slow"):
-        return None if re.search("slow|on_both_connectors", text) else True
+        return None if _may_be_slow(collection_path) else True
+    text = collection_path.read_text(encoding="utf-8")
     are_slow = re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", text, re.MULTILINE)
     return True if are_slow and chosen.endswith("not slow") else None
 
 
+def _may_be_slow(module: Path) -> bool:
+    text = module.read_text(encoding="utf-8")
+    return re.search("slow|on_both_connectors", text) is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let long modules start first, and mark those with pure functions as fast."""
+    for module in {item.path for item in items if item.get_closest_marker("slow")}:
+        if not _may_be_slow(module):
+            raise pytest.UsageError(f"{module}: `-m slow` would leave out its tests")
     folder = Path(__file__).parent
     ranks = {folder / name: rank for rank, name in enumerate(LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
