@@ -92,10 +92,12 @@ def check_folder(path: Path) -> None:
     """Raise `FileNotFoundError` if the folder of a database is missing.
 
     Its name may be mistyped, or its disk not mounted. Then a new database would forget
-    everything. `.stairoids` in the working directory is created when it is needed.
+    everything. A `.stairoids` is created when it is needed, in a folder that exists:
+    Meltano may run in a folder below its project.
     """
     folder = path.parent
-    if not (folder.exists() or folder == Path(".stairoids").resolve()):
+    is_default = folder.name == ".stairoids" and folder.parent.exists()
+    if not (folder.exists() or is_default):
         create = shell_command("mkdir -p", str(folder))
         problem = f"the folder {folder} does not exist. If its disk is mounted"
         raise FileNotFoundError(errno.ENOENT, f"{problem}, run {create}")

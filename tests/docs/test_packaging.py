@@ -202,6 +202,7 @@ def test_probes_follow_the_receiver(tmp_path: Path) -> None:
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     readiness = container["readinessProbe"]["exec"]["command"]
+    (tmp_path / "folder").mkdir()
     with Receiver(
         store_url=f"sqlite:///{tmp_path}/folder/webhooks.db",
         secrets=["secret"],

@@ -39,13 +39,15 @@ def open_existing(url: str) -> Ledger:
 WAYS = pytest.mark.parametrize("way", [create, open_existing, read_only])
 
 
+@pytest.mark.parametrize("below", [".", "below"])
 def test_new_ledger_is_for_its_owner_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / below).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / below)
     path = tmp_path / ".stairoids" / "ledger.db"
 
-    with create("sqlite:///.stairoids/ledger.db") as ledger:
+    with create(f"sqlite:///{path}") as ledger:
         ledger.begin_run()
 
         modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
