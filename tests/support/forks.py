@@ -156,7 +156,11 @@ class Forked(subprocess.Popen[AnyStr]):
                 super().__init__(words, env=env, pass_fds=[telling], **options)
             finally:
                 os.close(telling)
-            self.program = int(process.read())
+            number = process.read()
+        if not number:
+            self.__exit__(None, None, None)
+            raise ChildProcessError("the process that forks has ended")
+        self.program = int(number)
 
     @override
     def send_signal(self, sig: int) -> None:
@@ -189,6 +193,7 @@ def forking(
             pass_fds=[here.fileno()],
             start_new_session=True,
         ) as server:
+            here.close()  # so that no program waits for a process that has ended
             try:
                 yield Forks(path)
             finally:
