@@ -215,6 +215,19 @@ def test_debit_of_a_bank_is_no_row_that_a_log_deletes() -> None:
     assert isinstance(mapped({"op": "d"}), str)
 
 
+@pytest.mark.parametrize("column", ["op", "OP"])
+def test_person_that_a_log_deletes_is_filtered_in_each_spelling(column: str) -> None:
+    """Snowflake writes the `Op` of AWS DMS as `OP`, and Athena writes it as `op`."""
+    contacts, payments = (
+        a_map(a_shape(name, {"email": TEXT, column: TEXT}, ()))
+        for name in ("contacts", "payments")
+    )
+    record = {"email": "ada@acme.com", column: "D"}
+
+    assert contacts.why_filtered(record)
+    assert not payments.why_filtered(record)
+
+
 def test_boolean_column_is_read_by_its_own_name() -> None:
     """A customer whose `active` is false is no deleted person of Pipedrive."""
     shape = a_shape("rows", {"email": TEXT, "active": {"type": "boolean"}}, ())
