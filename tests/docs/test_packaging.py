@@ -227,7 +227,11 @@ def test_unit_of_systemd_runs_the_receiver() -> None:
 
     program, *arguments = shlex.split(service["ExecStart"])
     assert Path(program).name == "stairoids-webhooks"
-    with main.commands["serve"].make_context("serve", arguments[1:]) as context:
+    serve = main.commands["serve"]
+    with (
+        main.make_context(program, arguments[:1]) as parent,
+        serve.make_context("serve", arguments[1:], parent=parent) as context,
+    ):
         assert context.params["host"] == "127.0.0.1"
     assert int(service["TimeoutStopSec"]) > 15
     assert service["Restart"] == "always"

@@ -30,6 +30,7 @@ def postgres_url(postgres: str) -> Iterator[str]:
     yield postgres
     with autocommit(postgres) as connection:
         METADATA.drop_all(connection)
+        connection.exec_driver_sql("DROP SCHEMA IF EXISTS hooks CASCADE")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
