@@ -36,7 +36,8 @@ for name in {PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}:
         importlib.import_module(module.name)
 """
 
-#: Its words are the descriptor of a listening socket, and statements to execute first.
+#: Its words are the descriptor of a listening socket, statements to execute first, and
+#: the process of the tests.
 #: For each connection, one fork runs the program, and another one waits for its end.
 SERVER = r"""
 import gc, io, json, os, resource, signal, socket, sys
@@ -44,8 +45,15 @@ listener = socket.socket(fileno=int(sys.argv[1]))
 exec(sys.argv[2])
 gc.freeze()
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+parent = int(sys.argv[3])
+listener.settimeout(1)
 while True:
-    connection = listener.accept()[0]
+    try:
+        connection = listener.accept()[0]
+    except TimeoutError:
+        if os.getppid() != parent:  # it was killed
+            os._exit(0)
+        continue
     if not os.fork():
         break
     connection.close()
@@ -186,7 +194,7 @@ def forking(
         here.bind(path)
         here.listen(100)
         with subprocess.Popen(
-            [python, "-c", SERVER, str(here.fileno()), imports],
+            [python, "-c", SERVER, str(here.fileno()), imports, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=env,

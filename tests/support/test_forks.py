@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.forks import Forked, forking
+from tests.support.forks import Forked, forking, processes_of
+from tests.support.paths import ROOT
+from tests.support.singer_io import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,3 +29,23 @@ def test_program_fails_at_once_if_the_process_that_forks_has_ended(
             Forked([program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     assert done.returncode != 0
+
+
+def test_process_that_forks_ends_with_tests_that_are_killed() -> None:
+    tests = (
+        "import os, sys, time; from tests.support import forks\n"
+        "with forks.forking(sys.executable, 'pass'):\n"
+        "    words = ['ps', '-o', 'pid=', '--ppid', str(os.getpid())]\n"
+        "    found = forks.subprocess.run(words, capture_output=True, text=True)\n"
+        "    print(found.stdout.split()[0], flush=True)\n"
+        "    time.sleep(300)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", tests], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        server = int(process.stdout.readline())
+        assert processes_of(server)
+        process.kill()
+
+    wait_until(lambda: not processes_of(server))
