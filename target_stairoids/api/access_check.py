@@ -13,6 +13,7 @@ from target_stairoids.api.client import (
     Client,
     Response,
     ResponseKind,
+    is_redirect,
     not_the_api,
 )
 from target_stairoids.api.signal_lookup import listed
@@ -28,7 +29,9 @@ def check_reachable(settings: Settings) -> None:
 def check_key(settings: Settings) -> str:
     """Send the key, by listing one signal, and return the result in a sentence."""
     response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
-    if response.status == 401 or 300 <= (response.status or 0) < 400:
+    if is_redirect(response):
+        raise not_the_api(response)
+    if response.status == 401:
         raise AccessRefusedError(
             f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
             "Check `api_key` (it needs the `read_write` scope) and `api_url`."

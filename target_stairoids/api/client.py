@@ -188,12 +188,18 @@ def refusal(response: Response, url: str) -> AccessRefusedError:
     )
 
 
+def is_redirect(response: Response) -> bool:
+    """Return whether a response leads to another address, as Stairoids' never do."""
+    return 300 <= (response.status or 0) < 400
+
+
 def not_the_api(response: Response) -> AccessRefusedError:
-    """Return that a success has other content than Stairoids writes."""
+    """Return that a response has another content than Stairoids writes."""
+    other = response.reason if is_redirect(response) else "another JSON object"
     return AccessRefusedError(
         "`api_url` does not look like the Stairoids API. It answered with "
-        f"{response.failure or 'another JSON object'}. Such a response accepts no "
-        "signal. Check `api_url`."
+        f"{response.failure or other}. Such a response accepts no signal. Check "
+        "`api_url`."
     )
 
 

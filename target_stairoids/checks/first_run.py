@@ -19,7 +19,13 @@ from typing_extensions import override
 
 from stairoids_common.text import as_code, shell_command
 from stairoids_common.time import timestamp
-from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, not_the_api
+from target_stairoids.api.client import (
+    UNDECIDED,
+    Response,
+    ResponseKind,
+    is_redirect,
+    not_the_api,
+)
 from target_stairoids.api.signal_lookup import (
     PAGE,
     REPEATED,
@@ -315,7 +321,9 @@ def key_error(
     )
 
 
-def _unreadable(response: Response) -> ConfigError:
+def _unreadable(response: Response) -> StairoidsError:
+    if is_redirect(response):
+        return not_the_api(response)
     return ConfigError(
         f"The API key may not read ({response.reason}), and the ledger does not know "
         "the key. So the target cannot check whether signals were sent before. Nothing "

@@ -80,24 +80,29 @@ def test_check_refuses_an_address_that_answers_with_html(
 @pytest.mark.parametrize(
     ("head", "body", "says"),
     [
-        ("302 Found", "", "refuses the key: 302 "),
-        ("307 Temporary Redirect", "", "refuses the key: 307 "),
-        ("200 OK", '{"data": [1, null]}', "does not look like the Stairoids API"),
-        ("200 OK", '{"data": null}', "does not look like the Stairoids API"),
-        ("200 OK", "", "does not look like the Stairoids API"),
+        ("302 Found", "", "answered with 302 "),
+        ("307 Temporary Redirect", "", "answered with 307 "),
+        ("200 OK", '{"data": [1, null]}', "answered with another JSON object"),
+        ("200 OK", '{"data": null}', "answered with another JSON object"),
+        ("200 OK", "", "answered with "),
     ],
 )
 def test_check_fails_where_a_run_would_stop(
     target: TargetUnderTest, head: str, body: str, says: str
 ) -> None:
     server = Server()
-    text = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    server.response = text.encode()
+    response = f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    server.response = response.encode()
+    target.config |= {"api_url": server.url, "first_run": "guard"}
+    text = text_of([a_schema(), a_record()])
     with running(server):
-        done = signals(target, "check", api_url=server.url)
+        done = signals(target, "check")
+        seen = signals(target, "preview", "--online", text=text)
 
     assert done.returncode == 1
-    assert says in done.stderr
+    for output in (done, seen):
+        assert "does not look like the Stairoids API" in output.stdout + output.stderr
+        assert says in output.stdout + output.stderr
 
 
 @pytest.mark.parametrize(
