@@ -216,11 +216,14 @@ def test_debit_of_a_bank_is_no_row_that_a_log_deletes() -> None:
 
 
 @pytest.mark.parametrize("column", ["op", "OP"])
-def test_person_that_a_log_deletes_is_filtered_in_each_spelling(column: str) -> None:
+@pytest.mark.parametrize("stream", ["contacts", "customers", "public-Members"])
+def test_person_that_a_log_deletes_is_filtered_in_each_spelling(
+    column: str, stream: str
+) -> None:
     """Snowflake writes the `Op` of AWS DMS as `OP`, and Athena writes it as `op`."""
     contacts, payments = (
         a_map(a_shape(name, {"email": TEXT, column: TEXT}, ()))
-        for name in ("contacts", "payments")
+        for name in (stream, "payments")
     )
     record = {"email": "ada@acme.com", column: "D"}
 
