@@ -331,6 +331,7 @@ def test_odd_time_in_the_store_does_not_stop_the_start(store_url: str) -> None:
 
 
 def test_store_folder_that_is_gone_is_no_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
     with administered(f"sqlite:///{tmp_path}/folder/webhooks.db") as receiver:
         shutil.rmtree(tmp_path / "folder")
         until(lambda: not is_ready(receiver))
