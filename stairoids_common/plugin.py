@@ -252,7 +252,10 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
         case {"bookmarks": {**bookmarks}} if bookmarks and not (
             bookmarks.keys() & set(streams)
         ):
-            problem = "its bookmarks are of no stream of this tap"
+            problem = (
+                "its bookmarks are of no stream of this tap; give the tap its own "
+                "state, or `{}` to read everything again"
+            )
         case {"bookmarks": {**bookmarks}}:
             return {str(name): bookmark for name, bookmark in bookmarks.items()}
         case {**rest} if not rest:

@@ -179,8 +179,9 @@ class StreamChecks(Generic[Held]):
             f"{older if self._older else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
-            f"baseline` once. If the changes are intended, run {self._allow}, or set "
-            "`bulk_changes: expected` in the mapping.",
+            "baseline` once. It remembers rows that were never sent, too. If the "
+            f"changes are intended, run {self._allow}, or set `bulk_changes: expected` "
+            "in the mapping.",
         )
 
     def another_person(self) -> None:

@@ -62,6 +62,8 @@ def check(
     if online:
         found = with_configs(comparison(settings, literal_pairs(settings)))
         click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
+        if found:
+            raise click.exceptions.Exit(1)
     else:
         click.echo(NOT_CHECKED, err=True)
 

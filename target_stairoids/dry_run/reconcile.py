@@ -20,6 +20,7 @@ from target_stairoids.api.client import (
     Client,
     Response,
     ResponseKind,
+    is_redirect,
     not_the_api,
 )
 from target_stairoids.api.rate_limiter import RateLimiter
@@ -195,6 +196,8 @@ def _page(
         raise IncompleteError(
             f"The signals of Stairoids cannot be read: {response.reason}. Run again."
         )
+    if is_redirect(response):
+        raise not_the_api(response)
     if response.kind in {ResponseKind.REFUSED, ResponseKind.REJECTED}:
         raise AccessRefusedError(
             f"The signals of Stairoids cannot be read: {response.reason}. Use a key "
