@@ -179,7 +179,7 @@ class StreamChecks(Generic[Held]):
             f"{older if self._older else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
-            "baseline` once. It remembers rows that were never sent, too. If the "
+            "baseline` once. It remembers new records too, and sends none. If the "
             f"changes are intended, run {self._allow}, or set `bulk_changes: expected` "
             "in the mapping.",
         )
