@@ -209,12 +209,12 @@ class Run:
                 self._settle_all(is_whole=error is None)
         except Exception as raised:  # noqa: BLE001 - raised again below
             unforeseen = raised
+        self._outcomes.give_up()  # first, as it takes their signals out of the queue
         outage = self._scheduler.responses.outage.reason
         reason = f"not reached: {outage}" if outage else "not reached"
         self._count(
             [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
         )
-        self._outcomes.give_up()
         stop = self.stop.reason
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
@@ -341,7 +341,7 @@ class Run:
         self._decide()
         if self.stop.reason is None and is_whole:
             self._outcomes.end_of_input()
-        elif self.stop.reason is None:
+        else:
             self._outcomes.give_up()  # nothing else would end their wait
         if self._ledger.buffer.size:
             self._ledger.flush()

@@ -1374,6 +1374,22 @@ def test_signals_that_wait_when_a_limit_ends_the_run_are_counted_once(
     assert run.report["adds_up"]
 
 
+def test_signals_that_wait_when_a_limit_ends_the_run_before_its_input_are_counted_once(
+    target: TargetUnderTest,
+) -> None:
+    schema = a_schema(plan="string")
+    target.run(schema, *(a_record(n, plan="free") for n in range(30)))
+
+    changed = [a_record(n, plan="pro") for n in range(10)]
+    known = [a_record(n % 10 + 20, plan="free") for n in range(20_000)]
+    new = a_record(100), a_record(101)
+    run = target.run(schema, *changed, *new, *known, max_signals_per_run=1)
+
+    assert run.outcomes["accepted"] == 1
+    assert run.outcomes["pending"] == 11
+    assert run.report["adds_up"]
+
+
 @pytest.mark.slow
 def test_checks_of_two_databases_pass_only_with_a_word_of_a_person(
     target: TargetUnderTest,
