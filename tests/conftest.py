@@ -147,7 +147,12 @@ def _logging_as_it_was() -> Iterator[None]:
     loggers = [root, *map(logging.getLogger, names)]
     levels = [logger.level for logger in loggers]
     handlers = list(root.handlers)
+    filters = [list(handler.filters) for handler in handlers]
+    factory = logging.getLogRecordFactory()
     yield
+    logging.setLogRecordFactory(factory)
+    for handler, its_filters in zip(handlers, filters, strict=True):
+        handler.filters[:] = its_filters
     for logger, level in zip(loggers, levels, strict=True):
         if logger.level != level:
             logger.setLevel(level)  # it empties the caches of all loggers
