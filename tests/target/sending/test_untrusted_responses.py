@@ -87,7 +87,7 @@ def test_check_refuses_an_address_that_answers_with_html(
         ("200 OK", "", "answered with "),
     ],
 )
-def test_check_fails_where_a_run_would_stop(
+def test_check_and_preview_name_an_address_that_is_not_the_api(
     target: TargetUnderTest, head: str, body: str, says: str
 ) -> None:
     server = Server()
