@@ -61,7 +61,10 @@ def check(
     click.echo(f"key      {check_key(settings)}")
     if online:
         found = with_configs(comparison(settings, literal_pairs(settings)))
-        click.echo(f"signals  {found or 'that Stairoids has are known to the ledger'}")
+        known = "that Stairoids has are known to the ledger"
+        if settings.first_run != "guard":
+            known = f"are sent or remembered, as `first_run` is `{settings.first_run}`"
+        click.echo(f"signals  {found or known}")
         if found:
             raise click.exceptions.Exit(1)
     else:

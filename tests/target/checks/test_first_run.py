@@ -427,7 +427,11 @@ def test_preview_and_check_compare_with_stairoids_only_if_asked(
     for done in (online, as_json, check_online):
         assert "`singer`" in done.stdout
         assert "--source singer" in done.stdout
-    target.run(a_schema(), a_record(1), first_run="send")
+    target.config["first_run"] = "send"
+    sends = command(target, "check", "--online")
+    assert (sends.returncode, "as `first_run` is `send`" in sends.stdout) == (0, True)
+    target.run(a_schema(), a_record(1))
+    target.config["first_run"] = "guard"
     fits = command(target, "check", "--online")
     assert (fits.returncode, "known to the ledger" in fits.stdout) == (0, True)
     assert len(sandbox.signals) == 2
