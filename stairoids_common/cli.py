@@ -20,7 +20,7 @@ import click
 from typing_extensions import Buffer, override
 
 from stairoids_common.config_errors import WrongConfigError
-from stairoids_common.environment import variable_or_file
+from stairoids_common.environment import variable_or_file, warn_of_shared_variables
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.text import counted, one_line
 from stairoids_common.time import parse_time
@@ -109,6 +109,11 @@ def discard_stdout() -> None:
 
 class Program(click.Group):
     """A program with subcommands that may write to a full disk."""
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        warn_of_shared_variables()
+        return super().invoke(ctx)
 
     @override
     def main(self, *args: Any, **options: Any) -> Any:

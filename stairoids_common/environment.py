@@ -152,7 +152,11 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
             logger.warning("`%s` is not a variable of a setting. It is ignored.", name)
     if errors:
         raise WrongConfigError(errors)
-    for name in sorted(os.environ.keys() - _SHARED - ours):
+
+
+def warn_of_shared_variables() -> None:
+    """Log each variable that is nearly one that several programs read."""
+    for name in sorted(os.environ.keys() - _SHARED):
         for shared in difflib.get_close_matches(
             name.upper(), _SHARED, 1, _NEARLY_SHARED
         ):

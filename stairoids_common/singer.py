@@ -10,7 +10,7 @@ from traceback import extract_tb
 import click
 from typing_extensions import override
 
-from stairoids_common.environment import variable
+from stairoids_common.environment import variable, warn_of_shared_variables
 from stairoids_common.error_ids import with_id
 from stairoids_common.text import as_message, write_utf8
 
@@ -64,12 +64,13 @@ def log_safely() -> None:
 
 
 def begin(name: str) -> None:
-    """Write UTF-8, and log the lines of the SDK at DEBUG only, METRIC lines too.
+    """Write UTF-8, warn of misspelt variables, and log the SDK's lines at DEBUG only.
 
-    Its line about an unhandled error comes before the error's own sentence.
+    These are also METRIC lines, and its line about an unhandled error.
     """
     write_utf8()
     log_safely()
+    warn_of_shared_variables()
     root = logging.getLogger()
     if root.isEnabledFor(logging.DEBUG):
         return

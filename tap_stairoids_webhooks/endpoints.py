@@ -85,6 +85,8 @@ class Endpoints:
             return content
         msg = f"{method} {url}: Stairoids responded {status}"
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
+        if 300 <= status < 400:
+            msg += ": a redirect, which is not followed; check --api-url"
         if status in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)
@@ -282,6 +284,9 @@ def _objects_in(content: object) -> list[dict[str, Any]]:
         case list(found):
             pass
         case _:
-            msg = "Stairoids' list of webhooks has a shape this version does not know"
+            msg = (
+                "Stairoids' list of webhooks has a shape this version does not know:"
+                " check --api-url"
+            )
             raise StairoidsError(msg)
     return [item for item in found if isinstance(item, dict)]

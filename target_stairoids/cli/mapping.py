@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from typing import TextIO
@@ -10,6 +9,7 @@ from typing import TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE, format_option
+from stairoids_common.text import one_line
 from target_stairoids.cli.options import clear_errors, config_option, messages_argument
 
 
@@ -69,20 +69,20 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
     Example:
       stairoids-signals test mapping_tests.yml --config config.json
     """
-    from target_stairoids.dry_run.mapping_tests import failure_of, read_tests
-    from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
+    from target_stairoids.dry_run.mapping_tests import MappingTests, read_tests
 
-    run = functools.partial(run_dry, config_inputs, ledger_url=NO_LEDGER)
-    failed = 0
+    failed, mapping_tests = 0, MappingTests(config_inputs)
     found = read_tests(tests)
     for test in found:
-        failure = failure_of(test, run)
+        failure = mapping_tests.failure_of(test)
         if failure is None:
             click.echo(f"PASSED  {test.name}")
             continue
         failed += 1
         click.secho(f"FAILED  {test.name}", fg="red")
         click.echo("".join(f"        {line}\n" for line in failure.split("\n")))
+    for warning in mapping_tests.warnings:
+        click.echo(one_line(warning), err=True)
     click.echo(f"{len(found) - failed} passed, {failed} failed")
     if failed:
         raise click.exceptions.Exit(1)

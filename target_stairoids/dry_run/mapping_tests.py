@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
 from typing import IO, Annotated, Any, Literal
 
 import msgspec
@@ -14,8 +16,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
 from stairoids_common.config_errors import schema_errors
+from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
-from target_stairoids.sending.observer import Observation
+from target_stairoids.mapping.config import unused_fields, unused_globs
+from target_stairoids.mapping.expressions.paths import Path
+from target_stairoids.mapping.signals_setting import MappingItem
+from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
 
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -107,16 +114,51 @@ def _messages_of(test: MappingTest) -> list[str]:
     return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-def failure_of(
-    test: MappingTest,
-    run_dry: Callable[[list[str], Callable[[Observation], object]], object],
-) -> str | None:
-    """Run a test, and return the difference from the expected result; None if none."""
-    observed: list[Observation] = []
-    try:
-        run_dry(_messages_of(test), observed.append)
-    except StairoidsError as error:
-        return str(error)
+class MappingTests(Observer):
+    """Runs tests. One has a single record, so only all show that no record has a field.
+
+    Args:
+        config_inputs: Files of the config, or `ENV`.
+    """
+
+    def __init__(self, config_inputs: Sequence[str]) -> None:
+        self._config_inputs = config_inputs
+        self._items: tuple[MappingItem, ...] = ()
+        self._streams: list[Stream] = []
+        self._observed: list[Observation] = []
+
+    @override
+    def opened(self, stream: Stream) -> None:
+        self._streams.append(stream)
+
+    @override
+    def decided(self, observation: Observation) -> None:
+        self._observed.append(observation)
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each mapping, or field of one, that no test has used."""
+        unseen: defaultdict[str, set[Path]] = defaultdict(set)
+        for stream in self._streams:
+            unseen[stream.schema.name] |= stream.used
+        for stream in self._streams:
+            unseen[stream.schema.name] -= stream.counts.seen
+        fields = (unused_fields(name, paths) for name, paths in unseen.items())
+        return [*unused_globs(self._items, [*unseen]), *chain(*fields)]
+
+    def failure_of(self, test: MappingTest) -> str | None:
+        """Run a test, and return the difference from the expected result, if any."""
+        observed = self._observed = []
+        options = {"ledger_url": NO_LEDGER, "is_partial": True}
+        try:
+            settings = run_dry(self._config_inputs, _messages_of(test), self, **options)
+        except StairoidsError as error:
+            return str(error)
+        self._items = settings.signals
+        return _difference(test, observed)
+
+
+def _difference(test: MappingTest, observed: Sequence[Observation]) -> str | None:
     expected: Any = test.signals
     found: Any = [json.loads(one.request) for one in observed if one.request]
     not_sent = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -17,12 +17,14 @@ from msgspec import UNSET
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
+from target_stairoids.mapping.expressions.paths import Path, path_text
 from target_stairoids.mapping.inference import why_not_inferred
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.signals_setting import MappingItem
 
 _WILDCARD, _FEWER = re.compile(r"[*?\[]"), re.compile(r"[?\[]")
+_SHOWN = 5  # fields in one warning
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 
@@ -151,6 +153,15 @@ def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[s
         for glob in dict.fromkeys(item.stream for item in items)
         if glob not in used and glob not in left_out
     ]
+
+
+def unused_fields(stream: str, paths: Collection[Path]) -> list[str]:
+    """Return a sentence about the fields of a mapping that no record had, if any."""
+    fields = [f"`{text}`" for text in sorted(map(path_text, paths))]
+    more = f" and {len(fields) - _SHOWN} more" if len(fields) > _SHOWN else ""
+    names = ", ".join(fields[:_SHOWN])
+    sentence = f"no record had {names}{more}, which its mapping uses."
+    return [f"Stream `{stream}`: {sentence}"] if fields else []
 
 
 def _is_near(name: str, other: str) -> bool:

@@ -23,7 +23,7 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import UNFINISHED, KnownMapping
 from target_stairoids.mapping import config
-from target_stairoids.mapping.expressions.paths import Path, path_text
+from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -35,8 +35,6 @@ from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-_SHOWN = 5  # fields in one warning
 
 
 @dataclass(slots=True)
@@ -341,10 +339,10 @@ class Streams:
 
     def warn(self) -> None:
         """Warn at the end of a run about streams and fields that never came."""
-        if self._streams and not self._settings.is_partial:
+        is_whole = not self._settings.is_partial
+        if is_whole and self._streams:
             names = [*self._streams, *self._earlier]
-            for sentence in config.unused_globs(self._settings.signals, names):
-                logger.warning("%s", sentence)
+            self._warn_once(config.unused_globs(self._settings.signals, names))
         for name, stream in self._streams.items():
             for mapping in stream.maps:
                 self._warn_once(privacy_warning(name, mapping.hidden))
@@ -359,16 +357,9 @@ class Streams:
                     " and ".join(f"`{column}`" for column in columns) or "its column",
                 )
             _warn_of_keys(stream)
-            unseen = stream.used - stream.counts.seen
-            if unseen and stream.counts.is_mapped:
-                fields = sorted(path_text(path) for path in unseen)
-                more = len(fields) - _SHOWN
-                logger.warning(
-                    "Stream `%s`: no record had %s%s, which its mapping uses.",
-                    name,
-                    ", ".join(f"`{field}`" for field in fields[:_SHOWN]),
-                    f" and {more} more" if more > 0 else "",
-                )
+            if is_whole and stream.counts.is_mapped:
+                unseen = stream.used - stream.counts.seen
+                self._warn_once(config.unused_fields(name, unseen))
 
 
 def checks_for(

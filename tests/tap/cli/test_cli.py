@@ -357,8 +357,8 @@ def test_delete_escapes_the_id(api: Api) -> None:
         (403, {"error": {"code": "x"}, "meta": {"request_id": "r1"}}, "request_id=r1"),
         (401, None, "check the API key"),
         (500, "<html>", "responded 500"),
-        (302, None, "responded 302"),
-        (200, {"other": 1}, "a shape this version does not know"),
+        (302, None, "responded 302: a redirect, which is not followed; check --api"),
+        (200, {"other": 1}, "shape this version does not know: check --api-url"),
     ],
 )
 def test_refused_call_is_explained(
@@ -403,6 +403,15 @@ def test_key_is_not_sent_in_plain_text(url: str) -> None:
 
     assert result.exit_code == 1
     assert "--api-url must begin with https://" in result.output
+
+
+def test_misspelt_variable_of_the_key_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result = run("list", STAIROIDS_API_KEY="", STAIROIDS_API_KYE=KEY)
+
+    assert "no API key" in result.output
+    assert "did you mean `STAIROIDS_API_KEY`?" in caplog.text
 
 
 def test_missing_key_is_named() -> None:

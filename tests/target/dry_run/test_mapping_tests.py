@@ -72,6 +72,22 @@ def test_failed_mapping_test_shows_the_difference(target: TargetUnderTest) -> No
     assert lines[-1] == "1 passed, 2 failed"
 
 
+def test_warnings_are_about_all_tests_together(target: TargetUnderTest) -> None:
+    """No warning is about a single record, which has some of the columns only."""
+    file = target.folder / "tests.yml"
+    orders = "- {name: o, stream: orders-eu, record: {email: x}, outcome: invalid}"
+    file.write_text(f"{TESTS}{orders}\n")
+    order = {"stream": "orders-*", "occurred_at": "{{ paid }}"}
+
+    done = signals(target, "test", file, signals=[MAPPED, order, {"stream": "leads"}])
+
+    assert done.stdout.splitlines()[-1] == "4 passed, 0 failed"
+    assert done.stderr.splitlines() == [
+        "No stream matched the mapping of `leads` in `signals`.",
+        "Stream `orders-eu`: no record had `paid`, which its mapping uses.",
+    ]
+
+
 def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
     """YAML reads a bare `1` as a number, and `on` as a boolean."""
     file = target.folder / "tests.yml"
