@@ -54,7 +54,8 @@ def _ask(settings: Settings, request: Callable[[Client], Response]) -> Response:
     with closing(Client.of(settings)) as client:
         response = request(client)
     if response.status is None:
-        raise AccessRefusedError(
-            f"{settings.api_url} cannot be reached: {response.failure}. See `api_url`."
+        raise IncompleteError(
+            f"{settings.api_url} cannot be reached: {response.failure}. Check "
+            "`api_url`, or run again later."
         )
     return response

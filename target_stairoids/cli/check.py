@@ -35,6 +35,7 @@ def check(
     `api_url` responds. One reads a signal and shows that Stairoids knows the key. Only
     the first signal that you send shows whether the key may send. With --online it also
     compares the ledger with Stairoids' signals of the sources and types in `signals`.
+    The exit code is then 1 if a run would hold signals back.
 
     \b
     Examples:
@@ -60,13 +61,18 @@ def check(
     click.echo(f"api      {settings.api_url} responds")
     click.echo(f"key      {check_key(settings)}")
     if online:
-        found = with_configs(comparison(settings, literal_pairs(settings)))
+        pairs = literal_pairs(settings)
+        error = comparison(settings, pairs)
         known = "that Stairoids has are known to the ledger"
         if settings.first_run != "guard":
             known = f"are sent or remembered, as `first_run` is `{settings.first_run}`"
-        click.echo(f"signals  {found or known}")
-        if found:
-            raise click.exceptions.Exit(1)
+        if not pairs:
+            known = (
+                "are not compared, as `signals` names no stream. Use `preview --online`"
+            )
+        click.echo(f"signals  {with_configs(str(error or known))}")
+        if error is not None:
+            raise click.exceptions.Exit(error.exit_code)
     else:
         click.echo(NOT_CHECKED, err=True)
 

@@ -24,7 +24,8 @@ _SHOWN = 10  # ids
 @click.option(
     "--days",
     type=click.IntRange(min=1, max=3660),
-    required=True,
+    default=7,
+    show_default=True,
     help="How many days to look back.",
 )
 @format_option()

@@ -71,7 +71,8 @@ def preview(
 
     MESSAGES is a file with the output of a tap. The default is stdin. The command
     sends nothing. It reads the ledger and does not change it. With --online it also
-    reads signals of Stairoids and says whether a run would hold signals back.
+    reads signals of Stairoids and says whether a run would hold signals back. The exit
+    code is then 1 if it would.
 
     With --against it lists the signals that are new, gone or changed between two
     configs, by stream and field. The comparison needs no ledger. Markdown has counts
@@ -96,13 +97,19 @@ def preview(
 
     found = Preview(samples=limit)
     settings = run_dry(config_inputs, messages, found)
-    first_run = NOT_CHECKED
+    first_run, exit_code = NOT_CHECKED, 0
     if online:
-        compared = comparison(settings_from(config_inputs), found.pairs)
-        first_run = with_configs(compared)
+        error = comparison(settings_from(config_inputs), found.pairs)
+        first_run = with_configs(str(error or ""))
+        exit_code = 1 if found.stops else getattr(error, "exit_code", 0)
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(settings, first_run)))
-        return
+    else:
+        _show(found, settings, first_run)
+    raise click.exceptions.Exit(exit_code)
+
+
+def _show(found: Preview, settings: Settings, first_run: str) -> None:
     for stream, mapping, coverage in found.mappings():
         _show_mapping(stream, mapping, settings)
         _show_coverage(mapping, coverage)

@@ -36,7 +36,12 @@ from target_stairoids.api.signal_lookup import (
 )
 from target_stairoids.checks import first_run
 from target_stairoids.checks.first_run import ids_in
-from target_stairoids.exceptions import AccessRefusedError, IncompleteError
+from target_stairoids.exceptions import (
+    AccessRefusedError,
+    IncompleteError,
+    SetAsideError,
+    StairoidsError,
+)
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -46,8 +51,13 @@ _YOUNG = timedelta(minutes=1)  # of a run that is at work, or not listed yet
 _MARGIN = timedelta(days=1)  # between the clocks of the ledger and of Stairoids
 
 
-def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
-    """Return why a run with these pairs would stop or hold signals back; else ""."""
+def comparison(
+    settings: Settings, pairs: Collection[first_run.Pair]
+) -> StairoidsError | None:
+    """Return why a run with these pairs would stop or hold signals back, if it would.
+
+    The comparison is incomplete if Stairoids cannot be read.
+    """
     url, scope = settings.ledger_url, settings.scope
     with (
         Ledger.open_read_only(url, scope, missing_ok=True) as ledger,
@@ -59,23 +69,30 @@ def comparison(settings: Settings, pairs: Collection[first_run.Pair]) -> str:
         if error := first_run.key_error(
             map(client.read_signal, ids), must_read=must_read
         ):
-            return str(error)
+            return error
         is_on = settings.first_run != "send"
         check = first_run.FirstRunCheck(is_on, queries.sources_of_others(ledger))
         for pair in sorted(pairs):
             while check.is_on and (query := check.question(pair)) is not None:
                 response = client.list_signals(query)
                 if response.kind in UNDECIDED:
-                    return f"not checked: {response.reason} at {settings.api_url}"
+                    return _unread(response)
                 is_trusted = is_known or not must_read
                 if error := first_run.list_error(response, is_trusted=is_trusted):
-                    return str(error)
+                    return error
                 if response.kind is not ResponseKind.ACCEPTED:
-                    return ""
+                    return None
                 with ledger.reading() as connection:
                     facts = lookup.facts(connection, scope, first_run.ids_in(response))
                     check.learn(query, response, facts, pairs)
-        return first_run.refusal(check.refused) if check.refused and must_read else ""
+        is_refused = check.refused and must_read
+        return SetAsideError(first_run.refusal(check.refused)) if is_refused else None
+
+
+def _unread(response: Response) -> IncompleteError:
+    return IncompleteError(
+        f"The signals of Stairoids cannot be read: {response.reason}. Run again."
+    )
 
 
 def literal_pairs(settings: Settings) -> set[first_run.Pair]:
@@ -193,9 +210,7 @@ def _page(
             break  # the quota of the day is spent
         limiter.hold(pause, time.monotonic())
     if response.kind in UNDECIDED:
-        raise IncompleteError(
-            f"The signals of Stairoids cannot be read: {response.reason}. Run again."
-        )
+        raise _unread(response)
     if is_redirect(response):
         raise not_the_api(response)
     if response.kind in {ResponseKind.REFUSED, ResponseKind.REJECTED}:

@@ -104,6 +104,12 @@ def _counts_by_run(
     return found
 
 
+def scopes(ledger: Ledger) -> list[str]:
+    """Return the scopes of the ledger's streams: an origin, and a namespace if set."""
+    query = select(streams.c.scope).distinct().order_by("scope")
+    return [row.scope for row in ledger.rows(query)]
+
+
 def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
     query = select(runs).filter_by(scope=ledger.scope).order_by(runs.c.run)

@@ -423,11 +423,14 @@ def test_preview_and_check_compare_with_stairoids_only_if_asked(
 
     assert (asked, "not checked: " in quiet.stdout) == (0, True)
     assert "not checked: " in check.stderr
-    assert [online.returncode, as_json.returncode, check_online.returncode] == [0, 0, 1]
+    assert [online.returncode, as_json.returncode, check_online.returncode] == [1, 1, 1]
     for done in (online, as_json, check_online):
         assert "`singer`" in done.stdout
         assert "--source singer" in done.stdout
-    target.config["first_run"] = "send"
+    del target.config["signals"]
+    inferred = command(target, "check", "--online")
+    assert (inferred.returncode, "are not compared" in inferred.stdout) == (0, True)
+    target.config |= {"first_run": "send", "signals": [{"stream": "trials"}]}
     sends = command(target, "check", "--online")
     assert (sends.returncode, "as `first_run` is `send`" in sends.stdout) == (0, True)
     target.run(a_schema(), a_record(1))

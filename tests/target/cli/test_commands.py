@@ -184,7 +184,7 @@ def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:
 def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> None:
     done = signals(target, "check", api_url="http://127.0.0.1:1/v1")
 
-    assert done.returncode == 1
+    assert done.returncode == 75
     assert "http://127.0.0.1:1/v1 cannot be reached" in done.stderr
     assert "`api_url`" in done.stderr
 

@@ -380,6 +380,25 @@ def test_reconcile_leaves_the_last_minute_out_and_says_so(
     assert done.stdout.splitlines()[2] == "in the ledger: 0"
 
 
+@pytest.mark.parametrize(
+    "words", [["reconcile"], ["ledger", "stats"], ["report"], ["dead-letters", "list"]]
+)
+def test_settings_of_another_scope_than_the_ledgers_are_named(
+    target: TargetUnderTest, words: list[str]
+) -> None:
+    target.run(a_schema(), a_record(1))
+
+    own = command(target, *words)
+    target.config["namespace"] = "eu"
+    other = command(target, *words)
+
+    assert "The ledger has nothing of" not in own.stderr
+    assert (
+        f"has nothing of `{target.config['api_url'][:-3]} eu`. It has" in other.stderr
+    )
+    assert "Compare `api_url` and `namespace`" in other.stderr
+
+
 @pytest.mark.parametrize("seconds", [86_400, 10**400])
 def test_reconcile_does_not_wait_for_the_quota_of_another_day(
     sandbox: Sandbox, target: TargetUnderTest, seconds: int
