@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from stairoids_common.text import as_code, shell_command
-from target_stairoids.dedup.duplicate_rules import Version
+from target_stairoids.dedup.duplicate_rules import Key, Version
 
 Held = TypeVar("Held")
 
@@ -27,6 +27,7 @@ _WAIT_SECONDS = 60.0
 _FEW = 5  # records that are enough for a check
 _LAST = 200
 _INVALID_SHARE = 0.9
+_NAMESPACE = "give each pipeline its own `namespace` or `ledger_url`"
 
 
 @dataclass(eq=False)
@@ -36,13 +37,13 @@ class StreamChecks(Generic[Held]):
     Attributes:
         known: How many entities of the stream the ledger knows; 0 for a new stream.
         null_keys: Whether the key of known entities is null; both if both are known.
-        is_first: Whether no run of the stream was complete so far. Its input begins
-            again, so a state that follows the last one that was sent is no change.
+        is_first: Whether no run of the stream was complete so far.
         is_allowed: Whether a person lets the checks pass.
         fired_before: Whether the bulk-change check fired in an earlier run. Then
             nothing leaves before the input ends.
         new_identity: The new part of its identity, in words; "" without any.
         is_by_content: Whether that part is that keys are null, or no longer.
+        others: Known keys that were read for new people only.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
         sample: Digests of each of the first records, if the identity is new: of its
@@ -60,6 +61,7 @@ class StreamChecks(Generic[Held]):
     refusal: tuple[str, str] | None = None
     fired: tuple[str, str] | None = None
     changed: int = 0
+    others: set[Key] = field(default_factory=set)
     _older: int = 0
     _others: int = 0
     _oldest: float | None = None
@@ -124,12 +126,15 @@ class StreamChecks(Generic[Held]):
         is_expected: bool,
         sample: frozenset[bytes],
         now: float,
+        other: Key | None = None,
     ) -> bool:
         """Return whether a signal may leave at once; else it waits, or is set aside.
 
         Args:
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
+            other: Its key, if that was sent for other people, and this run has read
+                none of them so far.
         """
         if self.is_allowed:
             return True
@@ -138,6 +143,9 @@ class StreamChecks(Generic[Held]):
         counts = is_changed and self.known > 0 and not is_expected
         if counts:
             self._count_change()
+        if other is not None and self.known and not is_expected:
+            self.others.add(other)
+            counts = True
         if self.new_identity and sample:
             self.sample.add(sample)
         waits = counts or bool(self.new_identity)
@@ -165,18 +173,24 @@ class StreamChecks(Generic[Held]):
 
     def _count_change(self) -> None:
         self.changed += 1
-        if self.changed <= self.limit:
-            return
+        if self.changed > self.limit:
+            self._fire_bulk_change()
+
+    def _fire_bulk_change(self) -> None:
         older = (
             f"{self._older} of them are older than the last state that was sent. If "
             "their order starts again at the source, run "
             f"{shell_command('stairoids-signals ledger reset-order', self.stream)}. "
         )
+        others = (
+            f"{len(self.others)} of them are about other people or companies. If two "
+            f"databases share this ledger, {_NAMESPACE}. "
+        )
         self.fire(
             BULK_CHANGE,
             f"Stream {as_code(self.stream)}: more than {self.limit} of its "
             f"{self.known} known entities have changed in this run. "
-            f"{older if self._older else ''}"
+            f"{older if self._older else ''}{others if self.others else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
             "baseline` once. It remembers new records too, and sends none. If the "
@@ -191,9 +205,8 @@ class StreamChecks(Generic[Held]):
             self.fire(
                 ANOTHER_PERSON,
                 f"Stream {as_code(self.stream)}: more than {self.limit} keys were "
-                "already sent for other people. Do two databases share this ledger? "
-                "Then give each pipeline its own `namespace` or `ledger_url`. "
-                f"Otherwise run {self._allow}.",
+                "already sent for other people. If two databases share this ledger, "
+                f"{_NAMESPACE}. Otherwise run {self._allow}.",
             )
 
     def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
@@ -276,7 +289,7 @@ class StreamChecks(Generic[Held]):
             if is_full and not self.new_identity:
                 self.fire_full()
             return []
-        return self.taken() if has_waited or is_full else []
+        return self._admitted() if has_waited or is_full else []
 
     def fire_full(self) -> None:
         """Set the stream aside, because too much waits for the end of the input."""
@@ -293,7 +306,14 @@ class StreamChecks(Generic[Held]):
         """Return the signals that may leave, because the input ended."""
         if self.known and not self.has_valid and len(self._invalid) >= _FEW:
             self._fire_invalid(f"all {len(self._invalid)} records")
-        return [] if self.fired else self.kept_back()
+        admitted = self._admitted()
+        return [] if self.fired else [*admitted, *self.kept_back()]
+
+    def _admitted(self) -> list[Held]:
+        """Return the signals that wait, unless too many keys have other people."""
+        if self.changed + len(self.others) > self.limit:
+            self._fire_bulk_change()
+        return [] if self.fired else self.taken()
 
     def taken(self) -> list[Held]:
         """Return the signals that wait, and forget them."""

@@ -66,9 +66,15 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     sharing: int = 0
     follows_latest: bool = False
 
-    def changes_earlier(self, run: int) -> bool:
-        """Return whether the last state was sent before a run, or filtered since."""
-        return self.latest is not None and self.latest.done and self.latest.run != run
+    def changes_earlier(self, run: int, *, is_first: bool) -> bool:
+        """Return whether the last state was sent before this run, or filtered since.
+
+        Without a complete run (`is_first`) the input begins again. Then a state that
+        follows the last one is no change.
+        """
+        if self.latest is None or (is_first and self.follows_latest):
+            return False
+        return self.latest.done and self.latest.run != run
 
     @property
     def repeats_last(self) -> bool:
@@ -102,7 +108,12 @@ class _Held(msgspec.Struct, gc=False):
 
 
 class Identity:
-    """Decides on the records of one run, in the order of the input."""
+    """Decides on the records of one run, in the order of the input.
+
+    Attributes:
+        others: Keys that were sent for people of whom this run has read none, though
+            it has read others.
+    """
 
     def __init__(self, buffer: WriteBuffer) -> None:
         self._buffer = buffer
@@ -110,6 +121,7 @@ class Identity:
         self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._alone: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._held: dict[Key, _Held] = {}
+        self.others: set[Key] = set()
 
     @property
     def has_held(self) -> bool:
@@ -315,6 +327,7 @@ class Identity:
             return self._decide(record, person, latest, states, counts=counts)
         sharing = 0
         if is_person and not mapped.is_by_person:
+            self._note_other(version.record_key, latest)
             sharing = self.share(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):
             self._alone[mapping].add(entity, Read.AS_OTHER)
@@ -341,11 +354,19 @@ class Identity:
         Args:
             person: Whose last state it is, if it is known.
         """
-        is_read = self._seen[record_key[1]].read(record_key[0])
+        is_read = self.has_read(record_key)
         self._note(record_key, Read.AS_OTHER)
         if person is not None:
             self._note(person, Read.AS_LATEST)
+            self.others.discard(record_key)
         return self._count(record_key) if is_read else 0
+
+    def _note_other(self, record_key: Key, latest: Latest | None) -> None:
+        """Note a record of a shared key, and the last state of its person."""
+        if latest is None and not self.has_read(record_key):
+            self.others.add(record_key)
+        elif latest is not None and latest.run != self._buffer.run:
+            self.others.discard(record_key)
 
     def _count(self, record_key: Key) -> int:
         """Count a further record of a key, and at first the one before it as well."""

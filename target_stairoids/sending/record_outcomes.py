@@ -229,8 +229,8 @@ class RecordOutcomes:
         self._wait(record)
         may_leave = mapped.dead_letter is not None or checks.admit(
             record,
-            is_changed=decided.changes_earlier(buffer.run)
-            and not (checks.is_first and decided.follows_latest),
+            is_changed=decided.changes_earlier(buffer.run, is_first=checks.is_first),
+            other=mapped.key if mapped.key in self.identity.others else None,
             is_expected=mapped.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
                 version,
@@ -240,7 +240,6 @@ class RecordOutcomes:
             ),
             now=time.monotonic(),
         )
-        compares = checks.has_sample
         if outcome is Outcome.WOULD_SEND:
             record.reason = decided.why_new
             buffer.settle(version, outcome)
@@ -251,7 +250,7 @@ class RecordOutcomes:
             record.signal = record.queued(decided, self.settings)
             self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)
-        if compares:
+        if checks.has_sample:
             self._compare(checks)
         self._set_aside(checks)
 
@@ -318,6 +317,7 @@ class RecordOutcomes:
         for checks in self._checks.values():
             if compares and checks.new_identity and not checks.fired:
                 self._compare(checks)
+            checks.others &= self.identity.others
             self._leave(of(checks))
             self._set_aside(checks)
 
@@ -368,9 +368,8 @@ class RecordOutcomes:
 
     def give_up(self) -> None:
         """Count the records that still wait as pending."""
-        waiting = [checks.kept_back() for checks in self._checks.values()]
         held = [decided.record for decided in self.identity.release()]
-        for record in chain(held, *waiting):
+        for record in chain(held, *(one.kept_back() for one in self._checks.values())):
             self._finish(record, Outcome.PENDING, "not reached")
 
     def _leave(self, records: Iterable[OpenRecord]) -> None:
@@ -415,16 +414,15 @@ class RecordOutcomes:
 
     def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
-        self.report.signals += not record.number
+        self.report.signals -= record.number > 0  # counted when it began to wait
         if record.signal is not None:
             self._drop(record.signal)
         elif record.number:
             self._bytes -= record.size
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
-        self.report.count(record.mapped.stream.schema.name, outcome, reason)
         request = record.draft.text if outcome is Outcome.WOULD_SEND else b""
-        self.observe(record.mapped, outcome, reason, request)
+        self._count(record.mapped, outcome, reason, request)
 
     def _drop(self, signal: QueuedSignal) -> None:
         self.queue.finish(signal)
@@ -436,10 +434,12 @@ class RecordOutcomes:
         self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
-    def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+    def _count(
+        self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
+    ) -> None:
         self.report.signals += 1
         self.report.count(mapped.stream.schema.name, outcome, reason)
-        self.observe(mapped, outcome, reason)
+        self.observe(mapped, outcome, reason, request)
 
     def observe(
         self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""

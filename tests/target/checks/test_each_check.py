@@ -69,10 +69,15 @@ def other_person(number: int) -> str:
     return f"somebody{number}@else.example"
 
 
+def second_person(number: int) -> str:
+    return f"second{number}@acme.example"
+
+
 A, B = Input(PLAN, rows(60, plan="a")), Input(PLAN, rows(60, plan="b"))
 ONCE = A.with_item(send="once")
 SOURCES = "its signals had the source"
 BULK = "of its 60 known entities have changed"
+PEOPLE = "of them are about other people or companies"
 REPEATED = "records as `deals` (deal)"
 CASES = {
     "every row of a column changed": Case(A, B, BULK),
@@ -157,6 +162,26 @@ CASES = {
         A.with_item(source="eu"),
         Input(PLAN, rows(1, plan="a")).with_item(source="us"),
         SOURCES,
+    ),
+    "other people": Case(
+        A, Input(PLAN, rows(60, plan="a", email=other_person)), PEOPLE
+    ),
+    "other people, always": Case(
+        A.with_item(send="always"),
+        Input(PLAN, rows(60, plan="a", email=other_person)).with_item(send="always"),
+        PEOPLE,
+    ),
+    "some others and some changes": Case(
+        A,
+        Input(
+            PLAN, [*rows(26, plan="a", email=other_person), *rows(60, plan="b")[26:]]
+        ),
+        PEOPLE,
+    ),
+    "another person of shared keys": Case(
+        A._replace(rows=[*A.rows, *rows(60, plan="a", email=second_person)]),
+        Input(PLAN, rows(60, plan="a", email=other_person)),
+        PEOPLE,
     ),
     "once, other people": Case(
         ONCE,

@@ -124,6 +124,23 @@ def test_bulk_change_after_a_first_run_that_did_not_end(
 
 
 @on_both_connectors
+@pytest.mark.parametrize("is_before", [False, True])
+def test_people_beside_those_of_known_keys_are_no_bulk_change(
+    sandbox: Sandbox, target: TargetUnderTest, *, is_before: bool
+) -> None:
+    second = [a_record(n, email=f"bea{n}@acme.example") for n in range(1, 101)]
+    both = [*second, *records(100)] if is_before else [*records(100), *second]
+    target.run(a_schema(), *records(100))
+
+    run = target.run(a_schema(), *both)
+    again = target.run(a_schema(), *reversed(both))
+
+    assert (run.exit_code, run.outcomes) == (0, {"duplicate": 100, "accepted": 100})
+    assert (again.exit_code, again.outcomes) == (0, {"duplicate": 200})
+    assert len(sandbox.signals) == 200
+
+
+@on_both_connectors
 def test_log_of_several_states_continues_after_each_stop(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
