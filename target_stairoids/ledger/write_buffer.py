@@ -7,6 +7,7 @@ about one page of an index per row, and a large one shares pages.
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -54,22 +55,25 @@ class LatestRow(msgspec.Struct, gc=False):
     before: Latest | None
 
 
-class _Expected(msgspec.Struct, frozen=True, gc=False):
-    """The last state of an entity once a signal in the queue is accepted.
+class _Expected(msgspec.Struct, gc=False, eq=False):
+    """A signal in the queue, and the states that it will leave if it is accepted.
 
     Attributes:
-        number: Of the signal in the queue.
-        version: The signal's.
+        key: Its entity now. That of its version, or a person who shares that key.
+        state: The outcome of its state.
         before: The entity's last state before.
-        row: The row that the signal will leave.
+        row: The entity's last state after it.
         latest: The same, with the changes by later records.
     """
 
     number: int
+    key: Key
     version: Version
+    state: Settled
     before: Latest | None
     row: Latest
     latest: Latest
+    is_claimed: bool = False
 
 
 class WriteBuffer:
@@ -93,12 +97,10 @@ class WriteBuffer:
         self._stored: Mapping[Key, Latest | None] = {}
         self._stored_states: Mapping[Key, list[Settled]] = {}
         self._latest: dict[Key, LatestRow] = {}
-        self._states: dict[Key, list[Settled]] = {}
-        self._expected: dict[Key, _Expected] = {}
-        self._changes: dict[int, LatestRow] = {}  # by signal in the queue
-        self._claimed: set[int] = set()  # signals
-        self._expected_states: dict[Key, list[tuple[int, Settled]]] = {}
-        self._expected_keys: dict[int, tuple[Key, Key]] = {}
+        self._states: defaultdict[Key, list[Settled]] = defaultdict(list)
+        self._signals: dict[int, _Expected] = {}  # in the queue
+        self._expected: dict[Key, _Expected] = {}  # the last one of an entity
+        self._of_record: defaultdict[Key, list[_Expected]] = defaultdict(list)
         self._settled: list[SettledVersion] = []
         self._seen_again: list[tuple[int, Key, bytes | None, bytes | None]] = []
         self._dead_letters: list[DeadLetter] = []
@@ -157,7 +159,7 @@ class WriteBuffer:
 
     def states(self, record_key: Key) -> list[Settled]:
         """Return the outcomes of states of a record's key of the block."""
-        expected = [state for _, state in self._expected_states.get(record_key, ())]
+        expected = [its.state for its in self._of_record.get(record_key, ())]
         stored = self._stored_states.get(record_key, ())
         return [*stored, *self._states.get(record_key, ()), *expected]
 
@@ -174,9 +176,13 @@ class WriteBuffer:
         after = latest_after(before, version, outcome, self.run)
         if after is not None:
             self.put(version.key, version.stream, after)
-        states = self._states.setdefault(version.record_key, [])
-        states.append(_settled(version, outcome, self.run))
-        row = SettledVersion(version=version, outcome=outcome, is_claimed=False)
+        self._add_outcome(version, outcome, self.run)
+
+    def _add_outcome(self, version: Version, outcome: Outcome, run: int) -> None:
+        self._states[version.record_key].append(_settled(version, outcome, run))
+        row = SettledVersion(
+            version=version, outcome=outcome, run=run, is_claimed=False
+        )
         self._append(self._settled, row)
 
     def put(
@@ -188,9 +194,7 @@ class WriteBuffer:
             before: That in the database, for an entity that is not of the block.
         """
         if (expected := self._expected.get(key)) is not None:
-            self._expected[key] = replace(expected, latest=after)
-            change = LatestRow(key, stream, after, expected.row)
-            self._changes[expected.number] = change
+            expected.latest = after
             return
         if (row := self._latest.get(key)) is not None:
             row.latest = after
@@ -203,16 +207,12 @@ class WriteBuffer:
         """Move a key's last state to its person, and mark the key as shared."""
         expected = self._expected.pop(key, None)
         last = self.latest(key)
-        is_claimed = expected is not None and expected.number in self._claimed
-        if last is not None and not is_claimed:
+        if last is not None and not (expected and expected.is_claimed):
             self.put(person, stream, replace(last, record_entity=key[0]))
         if expected is not None:
             self._expected[person] = expected
-        for number, _ in self._expected_states.get(key, ()):
-            if self._expected_keys[number][0] == key:
-                self._expected_keys[number] = person, key
-                if (change := self._changes.get(number)) is not None:
-                    change.key = person
+        for its in self._of_record.get(key, ()):
+            its.key = person if its.key == key else its.key
         self.put(key, stream, Latest(is_shared=True, run=self.run))
 
     def see_again(
@@ -223,12 +223,10 @@ class WriteBuffer:
         self._append(self._seen_again, (run, record_key, state, content))
         outcome = str(Outcome.ACCEPTED)
         again = Settled(state or b"", content, outcome, run, b"")
-        self._states.setdefault(record_key, []).append(again)
-        if expected := self._expected_states.get(record_key):
-            self._expected_states[record_key] = [
-                (number, replace(it, run=run) if it.state_digest == state else it)
-                for number, it in expected
-            ]
+        self._states[record_key].append(again)
+        for its in self._of_record.get(record_key, ()):
+            if its.state.state_digest == state:
+                its.state = replace(its.state, run=run)
 
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
@@ -256,11 +254,11 @@ class WriteBuffer:
         before = self.latest(version.key)
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
-        self._expected[version.key] = _Expected(number, version, before, after, after)
-        self._expected_keys[number] = version.key, version.record_key
+        state = _settled(version, Outcome.ACCEPTED, run)
+        its = _Expected(number, version.key, version, state, before, after, after)
+        self._signals[number] = self._expected[version.key] = its
+        self._of_record[version.record_key].append(its)
         self.claims += number < 0
-        states = self._expected_states.setdefault(version.record_key, [])
-        states.append((number, _settled(version, Outcome.ACCEPTED, run)))
 
     def remember(self, stream: int, made: dict[tuple[int, str], KnownMapping]) -> None:
         """Note new mappings of a stream for its first claim, as a kill ends no run."""
@@ -271,48 +269,26 @@ class WriteBuffer:
 
         Changes of its state by later records count only if the state is the last one.
         """
-        keys = self._expected_keys.pop(number, None)
-        if keys is None:
+        if (its := self._signals.pop(number, None)) is None:
             return
-        self._claimed.discard(number)
         self.claims -= number < 0
-        key, record_key = keys
-        states = self._expected_states.pop(record_key)
-        run = max(state.run for of_signal, state in states if of_signal == number)
-        if left := [state for state in states if state[0] != number]:
-            self._expected_states[record_key] = left
-        change = self._changes.pop(number, None)
-        if (
-            outcome in _LEAVES_STATE
-            and change is not None
-            and change.key not in self._latest
-        ):
-            self._latest[change.key] = change
+        version, before, key = its.version, its.before, its.key
+        of_record = self._of_record[version.record_key]
+        of_record.remove(its)
+        if not of_record:
+            del self._of_record[version.record_key]
+        is_changed = outcome in _LEAVES_STATE and its.latest is not its.row
+        if is_changed and key not in self._latest:
+            self._latest[key] = LatestRow(key, version.stream, its.latest, its.row)
             self.size += not self._is_kept
-        expected = self._expected.get(key)
-        if expected is not None and expected.number == number:
+        if self._expected.get(key) is its:
             del self._expected[key]
-            if outcome is Outcome.FILTERED and expected.latest.state_digest is None:
-                self._remember_filtered(expected, run)
-
-    def _remember_filtered(self, signal: _Expected, run: int) -> None:
-        """Remember a signal that a later state of its row ended as one that was sent.
-
-        Otherwise the next run that reads both states would send it.
-
-        Args:
-            run: The last one that read the state.
-        """
-        version, before = signal.version, signal.before
-        states = self._states.setdefault(version.record_key, [])
-        states.append(_settled(version, Outcome.BASELINED, run))
-        row = SettledVersion(
-            version=version, outcome=Outcome.BASELINED, run=run, is_claimed=False
-        )
-        self._append(self._settled, row)
-        was_done = before is not None and before.done
-        cleared = replace(signal.latest, done=was_done)
-        self.put(version.key, version.stream, cleared, before)
+            if outcome is Outcome.FILTERED and its.latest.state_digest is None:
+                # A later state of its row ended it. It counts as sent; otherwise the
+                # next run that reads both states would send it.
+                self._add_outcome(version, Outcome.BASELINED, its.state.run)
+                cleared = replace(its.latest, done=bool(before and before.done))
+                self.put(version.key, version.stream, cleared, before)
 
     # Writing
 
@@ -333,9 +309,10 @@ class WriteBuffer:
         Args:
             claimed: Number of a signal -> number of its stream.
         """
-        self._claimed.update(claimed)
-        keys = (self._expected_keys.get(number) for number in claimed)
-        if any(key is not None and key[0] in self._latest for key in keys):
+        known = [its for n in claimed if (its := self._signals.get(n)) is not None]
+        for its in known:
+            its.is_claimed = True
+        if any(its.key in self._latest for its in known):
             self.write(transaction)
             self.clear()
         for stream in {*claimed.values()}:
