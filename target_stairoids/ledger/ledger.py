@@ -30,11 +30,7 @@ from target_stairoids.ledger.schema import (
     runs,
     streams,
 )
-from target_stairoids.ledger.structs import (
-    Claim,
-    KnownMapping,
-    claim_from,
-)
+from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Statements, Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
@@ -76,7 +72,6 @@ class Ledger:
         self.name = database.name_of(url)
         self.buffer = WriteBuffer(is_kept=reads_only)
         self.suppressed = SuppressedByData(self, is_dry=reads_only)
-        self._streams: dict[str, int] = {}
         self._schemas: dict[str, str] = {}
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
@@ -199,11 +194,11 @@ class Ledger:
                 )
             )
             if complete:
-                are_complete = streams.c.stream.in_(
-                    self._streams[name] for name in complete
+                transaction.write(
+                    update(streams)
+                    .where(streams.c.scope == self.scope, streams.c.name.in_(complete))
+                    .values(complete_run=self.run)
                 )
-                of_run = {streams.c.complete_run: self.run}
-                transaction.write(update(streams).where(are_complete).values(of_run))
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Remember that a check set a stream aside; a read-only ledger does not."""
@@ -234,11 +229,8 @@ class Ledger:
             with self.transaction() as transaction:
                 transaction.keep_schema(self.scope, name, text)
             self._schemas[name] = text
-        its = select(streams.c.stream, streams.c.alias).where(
-            streams.c.scope == self.scope
-        )
+        its = select(streams.c.stream, streams.c.alias).filter_by(scope=self.scope)
         for number, alias in self.rows(its.where(streams.c.name == name)):
-            self._streams[name] = number
             return number, alias or name
         is_used = self.value(its.where(streams.c.alias == name)) is not None
         return 0, f"{name} (new)" if is_used else name

@@ -77,7 +77,7 @@ def changed_entities(
     text = (
         f"SELECT a.column1, {columns} FROM (VALUES {{asked}}) AS a"  # noqa: S608 - names of our own tables
         f" LEFT JOIN {latest.name} AS l ON l.entity = a.column1"
-        " AND l.mapping = {mark} WHERE l.content_digest IS NULL"
+        " AND l.mapping = ? WHERE l.content_digest IS NULL"
         " OR (l.state_digest <> a.column2 AND (l.text_digest IS NULL"
         " OR l.text_digest <> a.column2))"
     )
@@ -92,13 +92,12 @@ def people_known(
     connection: Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[tuple[bytes, bytes], Key]:
     """Return shared key and text digest -> the person whose last state has the text."""
-    # SQLite makes an index of its own for each query, unless the order is given.
-    join = "CROSS JOIN" if _mark(connection) == "?" else "JOIN"
+    # CROSS, because SQLite makes an index for each query unless the order is given.
     text = (
         "SELECT a.column1, a.column2, p.entity FROM (VALUES {asked}) AS a"  # noqa: S608 - names of our own tables
-        f" {join} {latest.name} AS p ON p.record_entity = a.column1"
-        " AND p.text_digest = a.column2 AND p.mapping = {mark}"
-        " WHERE p.content_digest IS NOT NULL"
+        f" CROSS JOIN {latest.name} AS p WHERE p.record_entity = a.column1"
+        " AND p.text_digest = a.column2 AND p.mapping = ?"
+        " AND p.content_digest IS NOT NULL"
     )
     return {
         (shared, mark): (person, mapping)
@@ -121,7 +120,7 @@ def states_of(
     columns = ", ".join(f"s.{name}" for name in _SETTLED)
     text = (
         f"SELECT DISTINCT a.column1, {columns} FROM (VALUES {{asked}}) AS a"  # noqa: S608 - names of our own tables
-        f" JOIN {settled.name} AS s ON s.entity = a.column1 AND s.mapping = {{mark}}"
+        f" JOIN {settled.name} AS s ON s.entity = a.column1 AND s.mapping = ?"
         " AND (s.state_digest = a.column2 OR s.content_digest = a.column3)"
     )
     found: defaultdict[Key, list[Settled]] = defaultdict(list)
@@ -136,15 +135,15 @@ def _rows_of(
     """Yield mapping and row of a SELECT about digests, for a block of them at a time.
 
     Args:
-        text: It has `{asked}` for digests, and `{mark}` behind it for the mapping.
+        text: It has `{asked}` for digests, and `?` behind it for the mapping.
         asked: Mapping -> the digests.
     """
-    mark = _mark(connection)
     for mapping, listed in asked.items():
         width = len(listed[0]) if listed else 1
         for block in blocks(listed, (PARAMETERS - 1) // width):
-            marks = f"({', '.join([mark] * width)})"
-            query = text.format(asked=", ".join([marks] * len(block)), mark=mark)
+            marks = f"({', '.join('?' * width)})"
+            query = text.format(asked=", ".join([marks] * len(block)))
+            query = text_for(connection.dialect, query)
             values = (*chain.from_iterable(block), mapping)
             for row in connection.exec_driver_sql(query, values).all():
                 yield mapping, row
@@ -209,13 +208,17 @@ def rows_in(
     """Yield columns of the rows whose key is one of the values."""
     names, table = ", ".join(columns), key.table.name
     for block in blocks(values, PARAMETERS):
-        marks = ", ".join([_mark(connection)] * len(block))
+        marks = ", ".join("?" * len(block))
         text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
+        text = text_for(connection.dialect, text)
         yield from connection.exec_driver_sql(text, block).all()
 
 
-def _mark(connection: Connection) -> str:
-    return "?" if connection.dialect.paramstyle == "qmark" else "%s"
+def text_for(dialect: sa.Dialect, text: str) -> str:
+    """Return a statement, written for SQLite, for the driver of a database."""
+    if dialect.name == "sqlite":
+        return text
+    return text.replace("IS ?", "IS NOT DISTINCT FROM ?").replace("?", "%s")
 
 
 def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:

@@ -55,87 +55,83 @@ class Statements:
     driver. Their rows are tuples in the order of the table's columns.
 
     Attributes:
-        note_known: INSERT of a row of `known_signals` that replaces the former one.
-        end_claim: DELETE of a claim. Parameters: entity, mapping, run.
-        claim_again: UPDATE of a claim. Parameters: attempts, time of the last one, and
-            as for `end_claim`.
-        close_dead_letters: DELETE of the dead letters of a state, or of all states of
-            its record except `unknown` ones. Parameters: entity, mapping, state digest,
-            and whether older states are closed.
+        close_dead_letters: Of a state, or if the last parameter is true, of all states
+            of its record except `unknown` ones.
         log: INSERT of signals into the sync log, in the order of `LOGGED`.
         add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: INSERT of last states that replaces one state digest and
             bookmark value only. These are two more parameters; NULL for none.
-        touch_latest: UPDATE of the bookmark value and text digest of a last state.
-            Parameters: these, entity, mapping, and as for `replace_latest`.
         set_latest: INSERT of last states that replaces those of the same entity.
         settle: INSERT of outcomes that replaces those of the same state.
-        see_again: UPDATE of outcomes' runs. Parameters: run, entity, mapping, and the
-            digests of state and content, either of which is enough.
     """
 
     def __init__(self, dialect: sa.Dialect) -> None:
-        self._is_sqlite = dialect.name == "sqlite"
+        self._dialect = dialect
         dialect_class: Any = type(dialect)
-        style = "qmark" if self._is_sqlite else "format"
-        self._positional = dialect_class(paramstyle=style)
+        self._positional = dialect_class(
+            paramstyle="qmark" if dialect.name == "sqlite" else "format"
+        )
         self.add_dead_letter = self._add_dead_letter()
-        self.settle = self._upsert(settled, "entity", "mapping", "state_digest")
-        self.set_latest = self._upsert(latest, "entity", "mapping")
-        self.note_known = self._upsert(known_signals, "scope", "source", "type")
-        mark, same = ("?", "IS") if self._is_sqlite else ("%s", "IS NOT DISTINCT FROM")
-        is_its = (
-            f"{latest.name}.state_digest {same} {mark}"
-            f" AND {latest.name}.bookmark_value {same} {mark}"
+        self.settle = self._upsert(settled)
+        self.set_latest = self._upsert(latest)
+        its = "entity = ? AND mapping = ?"
+        is_same = (
+            f"{latest.name}.state_digest IS ? AND {latest.name}.bookmark_value IS ?"
         )
-        self.replace_latest = f"{self.set_latest} WHERE {is_its}"
-        our_key = f"entity = {mark} AND mapping = {mark}"
-        self.touch_latest = (
-            f"UPDATE {latest.name} SET bookmark_value = {mark}, text_digest = {mark}"  # noqa: S608 - names of our own table
-            f" WHERE {our_key} AND {is_its}"
+        self.replace_latest = self.set_latest + self._text(f" WHERE {is_same}")
+        self.touch_latest = self._text(
+            f"UPDATE {latest.name} SET bookmark_value = ?, text_digest = ?"  # noqa: S608 - names of our own table
+            f" WHERE {its} AND {is_same}"
         )
-        self.end_claim = f"DELETE FROM {claims.name} WHERE {our_key} AND run = {mark}"  # noqa: S608 - same
-        self.claim_again = (
-            f"UPDATE {claims.name} SET attempts = {mark}, attempted_at = {mark}"  # noqa: S608 - same
-            f" WHERE {our_key} AND run = {mark}"
+        self.end_claim = self._text(
+            f"DELETE FROM {claims.name} WHERE {its} AND run = ?"  # noqa: S608 - same
         )
-        self.close_dead_letters = (
-            f"DELETE FROM {dead_letters.name} WHERE {our_key}"  # noqa: S608 - same
-            f" AND (state_digest = {mark} OR ({mark} AND outcome <> 'unknown'))"
+        self.claim_again = self._text(
+            f"UPDATE {claims.name} SET attempts = ?, attempted_at = ?"  # noqa: S608 - same
+            f" WHERE {its} AND run = ?"
         )
-        marks = ", ".join([mark] * len(LOGGED))
-        self._claim_marks = f"({', '.join([mark] * len(_CLAIMED))})"
-        self.log = f"INSERT INTO {signals.name} ({', '.join(LOGGED)}) VALUES ({marks})"  # noqa: S608 - same
-        self.see_again = (
-            f"UPDATE {settled.name} SET run = {mark} WHERE entity = {mark}"  # noqa: S608 - names of our own table
-            f" AND mapping = {mark}"
-            f" AND (state_digest = {mark} OR content_digest = {mark})"
+        self.close_dead_letters = self._text(
+            f"DELETE FROM {dead_letters.name} WHERE {its}"  # noqa: S608 - same
+            " AND (state_digest = ? OR (? AND outcome <> 'unknown'))"
+        )
+        self.log = self._insert(signals, LOGGED, 1)
+        self.see_again = self._text(
+            f"UPDATE {settled.name} SET run = ? WHERE {its}"  # noqa: S608 - same
+            " AND (state_digest = ? OR content_digest = ?)"
+        )
+
+    def _text(self, text: str) -> str:
+        return lookup.text_for(self._dialect, text)
+
+    def _insert(self, table: sa.Table, columns: Sequence[str], count: int) -> str:
+        row = f"({', '.join('?' * len(columns))})"
+        rows = ", ".join([row] * count)
+        return self._text(
+            f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - same
         )
 
     def claim(self, count: int) -> str:
         """Return the INSERT of some claims. It returns the keys of the new ones."""
-        return (
-            f"INSERT INTO {claims.name} ({', '.join(_CLAIMED)})"  # noqa: S608 - names of our own table
-            f" VALUES {', '.join([self._claim_marks] * count)}"
-            " ON CONFLICT DO NOTHING RETURNING entity, mapping"
-        )
+        text = self._insert(claims, _CLAIMED, count)
+        return f"{text} ON CONFLICT DO NOTHING RETURNING entity, mapping"
 
     def insert_into(self, table: sa.Table) -> Any:  # noqa: ANN401 - of either dialect
         """Return an INSERT with the dialect's ON CONFLICT."""
-        if self._is_sqlite:
+        if self._dialect.name == "sqlite":
             return sqlite.insert(table)
         from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes a tenth of a second
 
         return postgresql.insert(table)
 
-    def _upsert(self, table: sa.Table, *key: str) -> str:
+    def _upsert(self, table: sa.Table) -> str:
         statement = self.insert_into(table)
         others: dict[str, Any] = {
-            c.name: statement.excluded[c.name] for c in table.c if c.name not in key
+            c.name: statement.excluded[c.name] for c in table.c if not c.primary_key
         }
         if table is settled:  # a known id stays known
             known = statement.excluded.signal_id
             others["signal_id"] = sa.func.coalesce(known, table.c.signal_id)
+        key = table.primary_key.columns.keys()
         replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
         keys = table.c.keys()
         return str(replaced.compile(dialect=self._positional, column_keys=keys))
@@ -167,10 +163,7 @@ class Transaction:
     # Claims
 
     def claim(
-        self,
-        wanted: Sequence[Claim],
-        api_key: bytes | None = None,
-        at: str | None = None,
+        self, wanted: Sequence[Claim], api_key: bytes, at: str
     ) -> tuple[dict[Key, int], dict[Key, tuple[Latest | None, list[Settled]]]]:
         """Claim entities before their signals are sent.
 
@@ -182,7 +175,6 @@ class Transaction:
             The run that holds each claim that is not ours. The last state and the
             settled states that belong to each claim that is.
         """
-        at = timestamp() if at is None else at
         if not wanted:
             return {}, {}
         rows = [
@@ -205,15 +197,14 @@ class Transaction:
             text = self.statements.claim(len(block))
             values = tuple(row[name] for row in block for name in _CLAIMED)
             ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
-        versions = [claim.version for claim in wanted]
         holders = {
-            version.key: self.connection.execute(
-                sa.select(claims.c.run).where(_claims_of(version))
+            claim.version.key: self.connection.execute(
+                sa.select(claims.c.run).where(_claims_of(claim.version))
             ).scalar_one()
-            for version in versions
-            if version.key not in ours
+            for claim in wanted
+            if claim.version.key not in ours
         }
-        versions = [version for version in versions if version.key in ours]
+        versions = [c.version for c in wanted if c.version.key in ours]
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
         return holders, {
@@ -288,8 +279,8 @@ class Transaction:
 
     def note_known(self, scope: str, source: str, type_: str, known: Known) -> None:
         """Note up to where Stairoids' signals are accounted for."""
-        row = scope, source, type_, known.until, known.signal_id
-        self.connection.exec_driver_sql(self.statements.note_known, row)
+        values = {"known_until": known.until, "signal_id": known.signal_id}
+        self._put(known_signals, scope=scope, source=source, type=type_, **values)
 
     def _put(self, table: sa.Table, **values: Any) -> None:
         """Insert a row, or replace the values of the row with its key."""

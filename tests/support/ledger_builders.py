@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome, Version
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
@@ -73,7 +74,8 @@ def a_dead_letter(version: Version, **more: Any) -> DeadLetter:
 def claim(ledger: Ledger, version: Version, **more: Any) -> int | None:
     """Claim a version; return the run that holds the claim if it is not ours."""
     with ledger.transaction() as transaction:
-        holders, _ = transaction.claim([a_claim(version, **more)])
+        claims = [a_claim(version, **more)]
+        holders, _ = transaction.claim(claims, b"key", timestamp())
     return holders.get(version.key)
 
 

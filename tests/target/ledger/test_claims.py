@@ -52,7 +52,7 @@ def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
 
     with ledger.transaction() as transaction:
         holders, _ = transaction.claim(
-            [a_claim(v) for v in versions], at="2024-06-15T14Z"
+            [a_claim(v) for v in versions], b"key", "2024-06-15T14Z"
         )
 
     found = [claim_on(ledger, version) for version in versions]
