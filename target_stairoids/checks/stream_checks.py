@@ -134,7 +134,7 @@ class StreamChecks(Generic[Held]):
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
             other: Its key, if that was sent for other people, and this run has read
-                none of them so far.
+                none of them so far. Before a complete run, more may be to come.
         """
         if self.is_allowed:
             return True
@@ -143,7 +143,7 @@ class StreamChecks(Generic[Held]):
         counts = is_changed and self.known > 0 and not is_expected
         if counts:
             self._count_change()
-        if other is not None and self.known and not is_expected:
+        if other is not None and self.known and not (is_expected or self.is_first):
             self.others.add(other)
             counts = True
         if self.new_identity and sample:

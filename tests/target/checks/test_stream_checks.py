@@ -152,6 +152,19 @@ def test_log_of_several_states_continues_after_each_stop(
     assert len(sandbox.signals) == 300
 
 
+@on_both_connectors
+def test_people_of_shared_keys_continue_after_a_first_run_that_did_not_end(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    second = [a_record(n, email=f"bea{n}@acme.example") for n in range(1, 101)]
+
+    cut = target.run(a_schema(), *records(101), max_signals_per_run=100)
+    rest = target.run(a_schema(), *records(1, start=101), *second)
+
+    assert (cut.exit_code, rest.exit_code) == (75, 0)
+    assert len(sandbox.signals) == 201
+
+
 def test_records_of_a_first_run_are_not_known_to_its_own_checks(
     target: TargetUnderTest,
 ) -> None:
