@@ -99,8 +99,9 @@ def check_folder(path: Path) -> None:
     is_default = folder.name == ".stairoids" and folder.parent.exists()
     if not (folder.exists() or is_default):
         create = shell_command("mkdir -p", str(folder))
-        problem = f"the folder {folder} does not exist. If its disk is mounted"
-        raise FileNotFoundError(errno.ENOENT, f"{problem}, run {create}")
+        problem = f"the folder {folder} does not exist. Correct the path, or mount its "
+        problem += f"disk. Only if both are right, run {create}"
+        raise FileNotFoundError(errno.ENOENT, problem)
 
 
 def create_file(path: Path) -> None:

@@ -63,6 +63,7 @@ _TRY_LOCK = (
 )
 _WAIT_FOR_LOCK = f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"
 _FROZEN_SECONDS = 4
+_STORE_URL = "See --store-url (the tap's setting store_url)."
 _LOCK_TIMEOUT = "55P03"  # `lock_not_available` of PostgreSQL
 #: End the session of a writer that holds the lock and is silent amid a batch. None of
 #: the time limits applies there, because PostgreSQL waits for the rest of the batch.
@@ -193,8 +194,8 @@ class SqliteDatabase(Database):
             if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
                 self._path.chmod(0o600)
         except OSError as error:
-            msg = f"the store {self.place} cannot be made: {error.strerror}"
-            raise StoreUnavailableError(msg) from error
+            why = f"the store {self.place} cannot be made: {error.strerror}"
+            raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
         return self._engine("rw", begin="BEGIN IMMEDIATE")
 
     @override
@@ -416,11 +417,18 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
     connection.cursor_factory = BinaryCursor
 
 
+def _missing_folder(place: str) -> str:
+    """Return words about a missing folder of a file; empty for other stores."""
+    folder = Path(place).parent
+    is_missing = folder.is_absolute() and not folder.exists()
+    return f"the folder {folder} does not exist; " if is_missing else ""
+
+
 def missing(place: str) -> str:
     """Return the message for a store that does not exist."""
     return (
-        f"there is no store at {place}: start the receiver (stairoids-webhooks serve)"
-        " with this store, or name another (--store-url; the tap's setting store_url)"
+        f"there is no store at {place}: {_missing_folder(place)}start the receiver"
+        f" (stairoids-webhooks serve) with this store, or name another. {_STORE_URL}"
     )
 
 

@@ -11,6 +11,7 @@ import click
 from stairoids_common.cli import TEXT_FILE, format_option
 from stairoids_common.text import one_line
 from target_stairoids.cli.options import clear_errors, config_option, messages_argument
+from target_stairoids.exceptions import MessageError
 
 
 @click.command()
@@ -31,12 +32,14 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
     """
     import yaml
 
-    from target_stairoids.dry_run.preview import Preview
+    from target_stairoids.dry_run.preview import NO_STREAM, Preview
     from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
     from target_stairoids.dry_run.suggest import as_yaml
 
     preview = Preview(samples=0)
     run_dry(config_inputs, messages, preview, signals=(), ledger_url=NO_LEDGER)
+    if not preview.streams:
+        raise MessageError(NO_STREAM)
     text = as_yaml(preview)
     if output_format == "json":
         text = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"

@@ -90,13 +90,15 @@ def preview(
     if output_format == "markdown":
         raise WrongUsageError("Markdown is for --against only.")
     from target_stairoids.checks.first_run import NOT_CHECKED
-    from target_stairoids.dry_run.preview import Preview
+    from target_stairoids.dry_run.preview import NO_STREAM, Preview
     from target_stairoids.dry_run.reconcile import comparison
     from target_stairoids.dry_run.runner import run_dry
     from target_stairoids.target import settings_from
 
     found = Preview(samples=limit)
     settings = run_dry(config_inputs, messages, found)
+    if not found.streams:
+        click.echo(NO_STREAM, err=True)
     first_run, exit_code = NOT_CHECKED, 0
     if online:
         error = comparison(settings_from(config_inputs), found.pairs)

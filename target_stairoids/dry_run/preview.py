@@ -33,6 +33,7 @@ from target_stairoids.settings import Settings
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
 
 
+NO_STREAM = "The messages have no SCHEMA, so there is no stream. Did the tap fail?"
 _TOP = 5  # the most frequent domains
 
 

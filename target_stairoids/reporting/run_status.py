@@ -144,12 +144,26 @@ def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
         text += f" The last run without a problem was run {whole[-1].run}, "
         text += f"{_minute(whole[-1].started_at)} UTC."
     decided = ended[-1] if state_of(last) == "running" and ended else last
+    steps = list(_next(decided, dead_letters))
+    left = _left_by(runs)
+    if left is not None and left is not decided and not decided.exit_code:
+        text += f" Run {left.run} before {words_of(left)} No later run has read the "
+        text += "records of its pending signals."
+        steps = [*_next(left, 0), *steps]
     return Status(
         source=last.source,
-        state="attention" if state == "ok" and dead_letters else state,
+        state="attention" if state == "ok" and steps else state,
         text=text,
-        next=list(_next(decided, dead_letters)),
+        next=steps,
     )
+
+
+def _left_by(runs: Sequence[PastRun]) -> PastRun | None:
+    """Return the last run whose pending signals are of streams not read since then."""
+    ended = [run for run in runs if run.exit_code is not None]
+    newest = {stream: run for run in ended for stream in run.streams}
+    found = (r for name, r in newest.items() if r.streams[name].get(Outcome.PENDING))
+    return max(found, key=lambda run: run.run, default=None)
 
 
 def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:

@@ -181,8 +181,9 @@ def test_missing_folder_is_an_error_with_its_remedy(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError) as refused:
         EventStore.create(f"sqlite:///{tmp_path}/disk/webhooks.db")
 
-    remedy = f"If its disk is mounted, run `mkdir -p {tmp_path}/disk`"
-    assert str(refused.value).endswith(remedy)
+    assert f"right, run `mkdir -p {tmp_path}/disk`. See --store" in str(refused.value)
+    with pytest.raises(StoreMissingError, match=f"folder {tmp_path}/disk does not"):
+        EventStore.open_read_only(f"sqlite:///{tmp_path}/disk/webhooks.db")
     assert not (tmp_path / "disk").exists()
 
 

@@ -476,6 +476,16 @@ def test_suggest_reads_no_config_that_lies_in_the_folder(
     assert command("suggest", POSTGRES).returncode == 0
 
 
+@pytest.mark.parametrize(("name", "code"), [("suggest", 1), ("preview", 0)])
+def test_input_without_a_stream_is_named(
+    target: TargetUnderTest, name: str, code: int
+) -> None:
+    done = signals(target, name, text='{"type": "STATE", "value": {}}')
+
+    assert (done.returncode, "signals:" in done.stdout) == (code, False)
+    assert "no SCHEMA, so there is no stream. Did the tap fail?" in done.stderr
+
+
 def test_suggest_needs_no_config() -> None:
     done = command("suggest", POSTGRES)
 

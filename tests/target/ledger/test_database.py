@@ -100,9 +100,7 @@ def test_missing_folder_is_an_error_with_its_remedy(
 
     for run in runs:
         assert run.exit_code == 1
-        assert (
-            f"folder {folder} does not exist. If its disk is mounted, run" in run.error
-        )
+        assert f"folder {folder} does not exist. Correct the path, or" in run.error
         assert f"`mkdir -p '{folder}'`. See `ledger_url`." in run.error
     assert not is_created
     assert (after.exit_code, len(sandbox.signals)) == (0, 1)

@@ -331,6 +331,20 @@ def test_each_pipeline_has_its_own_status() -> None:
     assert statuses_of([], 0)[0].text == "No run began in these days."
 
 
+def test_signals_that_no_later_run_has_read_are_pending_still() -> None:
+    reason = "Stream `deals`: odd. Run `stairoids-signals ledger allow deals`."
+    deals = {"outcomes": {"pending": 2}, "streams": {"deals": {"pending": 2}}}
+    set_aside = a_run(run=7, exit_code=1, reason=reason, **deals)
+    empty, read = a_run(run=8, streams={}), a_run(run=8, streams={"deals": {}})
+
+    (open_one,) = statuses_of([set_aside, empty], 0)
+    (done,) = statuses_of([set_aside, read], 0)
+
+    assert (open_one.state, done.state, done.next) == ("attention", "ok", [])
+    assert "completed. Run 7 before failed: Stream `deals`: odd." in open_one.text
+    assert "ledger allow deals" in (open_one.next[0].command or "")
+
+
 def test_run_that_learns_no_rate_limit_names_none(target: TargetUnderTest) -> None:
     target.config["requests_per_minute"] = None
     first, again = (target.run(a_schema(), a_record()) for _ in range(2))
