@@ -17,7 +17,6 @@ from typing import TypeVar
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
 from target_stairoids.mapping.privacy import simple_name
 from target_stairoids.settings import Settings
@@ -105,9 +104,7 @@ class Suppression:
             level = logging.INFO if self.by_settings.digest else logging.WARNING
             logger.log(level, "Suppression: %s.", self.by_settings)
 
-    def hidden(
-        self, names: Mapping[T, Sequence[str]], transaction: Transaction | None = None
-    ) -> set[T]:
+    def hidden(self, names: Mapping[T, Sequence[str]]) -> set[T]:
         """Return the signals, or records, with a name that is on the list now.
 
         `names` has for each the entries that would suppress it.
@@ -115,7 +112,7 @@ class Suppression:
         hides = self.by_settings.hides
         hidden = {one for one, its in names.items() if hides(its)}
         asked = {name for its in names.values() for name in its}
-        if listed := self.by_data.listed(asked, transaction):
+        if listed := self.by_data.listed(asked):
             hidden |= {one for one, its in names.items() if not listed.isdisjoint(its)}
         return hidden
 

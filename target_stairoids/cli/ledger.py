@@ -167,7 +167,7 @@ def allow(
     if not (stream or source or key):
         raise WrongUsageError("Name a stream, or give --source or --key.")
     with ledger.transaction() as transaction:
-        fired = transaction.allow(ledger.scope, stream) if stream else {}
+        fired = transaction.allow(stream) if stream else {}
         if SOURCE in fired and len(fired) > 1 and not all_checks:
             for reason in fired.values():
                 click.echo(f"Fired: {with_configs(reason)}", err=True)
@@ -177,11 +177,11 @@ def allow(
                 "`namespace`. To let them pass, add --all."
             )
         if source:
-            transaction.note_others(ledger.scope, source)
+            transaction.note_others(source)
             click.echo(f"Runs no longer compare source `{source}` with the ledger.")
         if key:
             api_key = click.get_current_context().obj.api_key
-            transaction.note_key(ledger.scope, ledger.key_digest(api_key))
+            transaction.note_key(ledger.key_digest(api_key))
             click.echo("The API key may be used with this ledger.")
     if stream and not fired:
         raise ConfigError(

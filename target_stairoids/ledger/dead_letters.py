@@ -19,7 +19,6 @@ from target_stairoids.ledger.schema import (
     dead_letters,
     known_signals,
     latest,
-    secret_of,
     settled,
     streams,
 )
@@ -107,11 +106,11 @@ def resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
     if outcome is Outcome.ACCEPTED:
-        ids, secret = (None, None, None), secret_of(transaction.connection)
+        ids = None, None, None
         logged: list[LoggedSignal] = []
         for row in found:
             contact = msgspec.json.decode(row.signal).get("contact", {})
-            email = person_digest(secret, contact.get("email"))
+            email = person_digest(transaction.secret, contact.get("email"))
             logged.append((row.stream, row.signal, ids, row.key_values, email, None))
         log(transaction, logged)
         discard(transaction, [row.id for row in found])

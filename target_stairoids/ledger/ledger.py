@@ -180,9 +180,9 @@ class Ledger:
             transaction.keep_mappings(mappings or {})
             complete = complete or {}
             passed = [name for name, had_records in complete.items() if had_records]
-            transaction.checks_passed(self.scope, passed)
+            transaction.checks_passed(*passed)
             for name, its in (baselined or {}).items():
-                transaction.baseline_ended(self.scope, name, its)
+                transaction.baseline_ended(name, its)
             transaction.write(
                 update(runs)
                 .where(runs.c.run == self.run)
@@ -204,7 +204,7 @@ class Ledger:
         """Remember that a check set a stream aside; a read-only ledger does not."""
         if not self._reads_only:
             with self.transaction() as transaction:
-                transaction.check_fired(self.scope, stream, check, reason)
+                transaction.check_fired(stream, check, reason)
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
@@ -227,7 +227,7 @@ class Ledger:
         text = json.dumps(schema_message, default=str)
         if not self._reads_only and self._schemas.get(name) != text:
             with self.transaction() as transaction:
-                transaction.keep_schema(self.scope, name, text)
+                transaction.keep_schema(name, text)
             self._schemas[name] = text
         its = select(streams.c.stream, streams.c.alias).filter_by(scope=self.scope)
         for number, alias in self.rows(its.where(streams.c.name == name)):
@@ -348,7 +348,9 @@ class Ledger:
             _errors(f"The ledger {self.name} cannot be written"),
             self._begin(self._begin_write) as connection,
         ):
-            yield Transaction(connection, self.run, self._statements)
+            yield Transaction(
+                connection, self.run, self._statements, self.scope, self.secret
+            )
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[Connection]:

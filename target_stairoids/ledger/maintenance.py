@@ -77,8 +77,8 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
         number = _number_of(ledger, transaction, stream)
         if not dry_run:
             transaction.write(delete(latest).where(latest.c.stream == number))
-            transaction.allow(ledger.scope, stream)
-            transaction.checks_passed(ledger.scope, (stream,))
+            transaction.allow(stream)
+            transaction.checks_passed(stream)
         versions, entries = (
             _delete(transaction, table, table.c.stream == number, dry_run=dry_run)
             for table in (settled, suppressed)
@@ -114,7 +114,7 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         _move_baselines(ledger, transaction, (old, new), mapping)
         for table in (claims, dead_letters):
             write(update(table).filter_by(stream=number).values(stream_name=new))
-        transaction.checks_passed(ledger.scope, (old, new))
+        transaction.checks_passed(old, new)
 
 
 def rename_part(
@@ -140,14 +140,14 @@ def rename_part(
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
             _move_baselines(ledger, transaction, (stream, stream), (old, new))
-        transaction.checks_passed(ledger.scope, (stream,))
+        transaction.checks_passed(stream)
 
 
 def reset_order(ledger: Ledger, stream: str) -> int:
     """Forget the order of a stream's states; return how many entities it has."""
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
-        transaction.allow(ledger.scope, stream)
+        transaction.allow(stream)
         reset = update(latest).filter_by(stream=number).values(bookmark_value=None)
         return transaction.write(reset)
 
@@ -170,10 +170,10 @@ def _move_baselines(
     """Give the unfinished baselines of a stream the new names: old name, new name."""
     old, new = stream
     unfinished = unfinished_in(fired_checks(ledger, old))
-    transaction.baseline_ended(ledger.scope, old, unfinished)
+    transaction.baseline_ended(old, unfinished)
     for name in unfinished:
         named = mapping[-1] if name in mapping else name
-        transaction.check_fired(ledger.scope, new, UNFINISHED + named, NOT_ENDED)
+        transaction.check_fired(new, UNFINISHED + named, NOT_ENDED)
 
 
 def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:

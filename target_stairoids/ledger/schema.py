@@ -224,7 +224,7 @@ def is_created(connection: sa.Connection) -> bool:
 def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
-    if _value(connection, "schema_version") is None:
+    if connection.scalar(sa.select(meta.c.value)) is None:
         for statement in _statements(connection.dialect):
             connection.exec_driver_sql(statement)
         rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
@@ -250,7 +250,11 @@ def _statements(dialect: sa.Dialect) -> list[str]:
 
 
 def checked_secret_of(connection: sa.Connection) -> bytes:
-    """Return the ledger's secret, or raise `LedgerError` if it has another version."""
+    """Return the ledger's own secret of 32 bytes.
+
+    Raises:
+        LedgerError: The ledger has another schema version.
+    """
     values = {row.name: row.value for row in connection.execute(sa.select(meta))}
     found = values.get("schema_version")
     if found != str(SCHEMA_VERSION):
@@ -259,26 +263,10 @@ def checked_secret_of(connection: sa.Connection) -> bytes:
             f"{SCHEMA_VERSION}. Install the release that wrote it, or upgrade "
             "singer-stairoids, or name another ledger in `ledger_url`."
         )
-    return _bytes_of(values.get("secret"))
-
-
-def secret_of(connection: sa.Connection) -> bytes:
-    """Return the ledger's own secret: 32 bytes, the key of digests of people."""
-    return _bytes_of(_value(connection, "secret"))
-
-
-def _bytes_of(secret: str | None) -> bytes:
-    return bytes.fromhex(secret or "")
+    return bytes.fromhex(values["secret"])
 
 
 def replace_secret(connection: sa.Connection, secret: bytes) -> None:
     """Give a ledger the secret of the ledger that it is a copy of."""
     is_secret = meta.c.name == "secret"
     connection.execute(sa.update(meta).where(is_secret).values(value=secret.hex()))
-
-
-def _value(connection: sa.Connection, name: str) -> str | None:
-    found: str | None = connection.scalar(
-        sa.select(meta.c.value).where(meta.c.name == name)
-    )
-    return found

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Connection, delete
+from sqlalchemy import delete
 
 from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.ledger.lookup import rows_in
@@ -22,7 +21,6 @@ from target_stairoids.ledger.structs import Effect
 if TYPE_CHECKING:
     from target_stairoids.dedup.duplicate_rules import Key
     from target_stairoids.ledger.ledger import Ledger
-    from target_stairoids.ledger.transaction import Transaction
 
 #: Entity and mapping of the row that made the entry, and the digest of its name.
 _Entry = tuple[bytes, str, bytes]
@@ -51,20 +49,18 @@ class SuppressedByData:
         self._is_dry = is_dry
         self._unwritten: dict[_Entry, bool] = {}  # entry -> whether it exists now
 
-    def is_empty(self, transaction: Transaction | None = None) -> bool:
+    def is_empty(self) -> bool:
         """Return whether there is no entry."""
         if any(self._unwritten.values()):
             return False
-        with self._reading(transaction) as connection:
+        with self._ledger.reading() as connection:
             query = f"SELECT 1 FROM {suppressed.name} LIMIT 1"  # noqa: S608 - our own table
             return connection.exec_driver_sql(query).first() is None
 
-    def listed(
-        self, names: Collection[str], transaction: Transaction | None = None
-    ) -> set[str]:
+    def listed(self, names: Collection[str]) -> set[str]:
         """Return the names that are on the list now."""
         by_digest = {self._digest(name): name for name in names}
-        with self._reading(transaction) as connection:
+        with self._ledger.reading() as connection:
             found = rows_in(connection, suppressed.c.digest, _COLUMNS, by_digest)
             entries = self._with_unwritten(found)
         return {by_digest[digest] for *_, digest in entries if digest in by_digest}
@@ -126,13 +122,6 @@ class SuppressedByData:
         for entry, exists in self._unwritten.items():
             (found.add if exists else found.discard)(entry)
         return found
-
-    def _reading(
-        self, transaction: Transaction | None
-    ) -> AbstractContextManager[Connection]:
-        if transaction is None:
-            return self._ledger.reading()
-        return nullcontext(transaction.connection)
 
     def _digest(self, name: str) -> bytes:
         """Return the digest of an address or a domain, for all namespaces of an API."""

@@ -159,6 +159,8 @@ class Transaction:
     connection: sa.Connection
     run: int
     statements: Statements
+    scope: str
+    secret: bytes
 
     # Claims
 
@@ -269,13 +271,13 @@ class Transaction:
 
     # API keys and sources
 
-    def note_key(self, scope: str, digest: bytes) -> None:
+    def note_key(self, digest: bytes) -> None:
         """Note that an API key belongs to the workspace of the ledger."""
-        self._put(api_keys, scope=scope, api_key=digest)
+        self._put(api_keys, scope=self.scope, api_key=digest)
 
-    def note_others(self, scope: str, source: str) -> None:
+    def note_others(self, source: str) -> None:
         """Note that other producers send signals of a source as well."""
-        self._put(sources, scope=scope, source=source)
+        self._put(sources, scope=self.scope, source=source)
 
     def note_known(self, scope: str, source: str, type_: str, known: Known) -> None:
         """Note up to where Stairoids' signals are accounted for."""
@@ -288,20 +290,20 @@ class Transaction:
         key = table.primary_key.columns.keys()
         self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
 
-    def note_notified(self, scope: str, source: str, notified: NotifiedState) -> None:
+    def note_notified(self, source: str, notified: NotifiedState) -> None:
         """Note the state of a pipeline that people were notified of."""
-        self._put(pipelines, scope=scope, source=source, **notified._asdict())
+        self._put(pipelines, scope=self.scope, source=source, **notified._asdict())
 
     # Streams and counters
 
-    def keep_schema(self, scope: str, name: str, schema: str) -> None:
+    def keep_schema(self, name: str, schema: str) -> None:
         """Keep the SCHEMA message of a stream, which may be new."""
-        is_used = (streams.c.scope == scope) & (streams.c.alias == name)
         alias = None  # the former name of another stream would give it that one's keys
-        if self.connection.scalar(sa.select(streams.c.stream).where(is_used)):
+        its = sa.select(streams.c.stream).filter_by(scope=self.scope, alias=name)
+        if self.connection.scalar(its):
             alias = f"{name} {secrets.token_hex(8)}"
         statement = self.statements.insert_into(streams).values(
-            scope=scope, name=name, alias=alias, schema=schema
+            scope=self.scope, name=name, alias=alias, schema=schema
         )
         changed = streams.c.schema.is_distinct_from(statement.excluded.schema)
         self.write(
@@ -379,35 +381,35 @@ class Transaction:
         for (stream, name), known in made.items():
             self._put(mappings, stream=stream, mapping=name, **asdict(known))
 
-    def check_fired(self, scope: str, stream: str, check: str, reason: str) -> None:
+    def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Note that a check set a stream aside."""
         values = {"subject": stream, "name": check, "reason": reason}
-        self._put(checks, scope=scope, **values, is_allowed=False)
+        self._put(checks, scope=self.scope, **values, is_allowed=False)
 
-    def allow(self, scope: str, stream: str) -> dict[str, str]:
+    def allow(self, stream: str) -> dict[str, str]:
         """Let the next checks of a stream pass; return them, and why they fired."""
-        its = (checks.c.scope == scope) & (checks.c.subject == stream)
+        its = self._checks_of(stream)
         fired = self.connection.execute(sa.select(checks).where(its)).all()
         self.write(sa.update(checks).where(its).values(is_allowed=True))
         return {row.name: row.reason for row in fired}
 
-    def checks_passed(self, scope: str, streams: Collection[str]) -> None:
+    def _checks_of(self, *streams: str) -> Any:  # noqa: ANN401 - an SQL expression
+        return (checks.c.scope == self.scope) & checks.c.subject.in_(streams)
+
+    def checks_passed(self, *streams: str) -> None:
         """Forget the checks that set streams aside.
 
         An unfinished baseline stays one, unless a person lets it pass.
         """
-        if not streams:
-            return
-        their = (checks.c.scope == scope) & checks.c.subject.in_(streams)
         may_go = ~checks.c.name.startswith(UNFINISHED) | checks.c.is_allowed
-        self.write(sa.delete(checks).where(their & may_go))
+        if streams:
+            self.write(sa.delete(checks).where(self._checks_of(*streams) & may_go))
 
-    def baseline_ended(self, scope: str, stream: str, mappings: Iterable[str]) -> None:
+    def baseline_ended(self, stream: str, mappings: Iterable[str]) -> None:
         """Note that the baselines of mappings are finished."""
-        if not (names := [UNFINISHED + mapping for mapping in mappings]):
-            return
-        its = (checks.c.scope == scope) & (checks.c.subject == stream)
-        self.write(sa.delete(checks).where(its & checks.c.name.in_(names)))
+        if names := [UNFINISHED + mapping for mapping in mappings]:
+            are_they = self._checks_of(stream) & checks.c.name.in_(names)
+            self.write(sa.delete(checks).where(are_they))
 
     # Any statement
 

@@ -100,12 +100,11 @@ class Notifier:
 
     def _keep(self, state: str) -> None:
         """Keep the state that people know, with the dead letters so far."""
-        source, scope = self._source, self._ledger.scope
-        facts = queries.pipeline_facts(self._ledger, source)
+        facts = queries.pipeline_facts(self._ledger, self._source)
         notified = NotifiedState(state, facts.newest_dead_letter)
-        if notified != queries.notified_state(self._ledger, source):
+        if notified != queries.notified_state(self._ledger, self._source):
             with self._ledger.transaction() as transaction:
-                transaction.note_notified(scope, source, notified)
+                transaction.note_notified(self._source, notified)
 
     def _message(
         self, event: str, known: NotifiedState, end: Ending, facts: PipelineFacts

@@ -9,10 +9,7 @@ import msgspec
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
-from target_stairoids.dedup.duplicate_rules import (
-    Key,
-    Outcome,
-)
+from target_stairoids.dedup.duplicate_rules import Key, Outcome
 from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.dead_letters import discard, replayable
@@ -20,7 +17,6 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.structs import Effect
 from target_stairoids.ledger.suppressed import SuppressionRow
-from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
@@ -32,7 +28,7 @@ Decisions = list[tuple[MappedRecord, Draft]]
 
 
 def hidden_among(
-    signals: Iterable[QueuedSignal], suppression: Suppression, transaction: Transaction
+    signals: Iterable[QueuedSignal], suppression: Suppression
 ) -> set[QueuedSignal]:
     """Return the signals to send whose people were suppressed since they were read."""
     names = {
@@ -41,7 +37,7 @@ def hidden_among(
         if signal.stage in {Stage.CLAIM, Stage.SEND}
         and (body := msgspec.json.decode(signal.claim.signal))
     }
-    return set(suppression.hidden(names, transaction))
+    return suppression.hidden(names)
 
 
 def apply_opt_outs(

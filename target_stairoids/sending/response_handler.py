@@ -401,7 +401,7 @@ class ResponseHandler:
         for pair, known in self._known.items():
             transaction.note_known(scope, *pair, known)
         if self._known and self.new_key is not None:
-            transaction.note_key(scope, self.new_key)
+            transaction.note_key(self.new_key)
             self.new_key = None
         self._known.clear()
 

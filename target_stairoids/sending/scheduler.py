@@ -106,7 +106,7 @@ class Scheduler:
         self._stop.set(error)
         if key and ids and error is None:
             with self._ledger.transaction() as transaction:
-                transaction.note_key(self._settings.scope, key)
+                transaction.note_key(key)
             self.responses.new_key = None
 
     def account_for(self, pairs: Collection[Pair]) -> None:
@@ -340,8 +340,8 @@ class Scheduler:
         """Settle the signals that are filtered since; return the others."""
         lists = self._suppression
         hidden = {s: "" for s in taken if s.is_outdated and s.stage is Stage.SEND}
-        if lists.by_settings.digest or not lists.by_data.is_empty(transaction):
-            people = hidden_among(taken, lists, transaction)
+        if lists.by_settings.digest or not lists.by_data.is_empty():
+            people = hidden_among(taken, lists)
             hidden |= dict.fromkeys(people, SUPPRESSED)
         for signal, reason in hidden.items():
             self._started -= signal.stage is Stage.CLAIM
