@@ -13,11 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from stairoids_common.config_errors import (
-    WrongConfigError,
-    json_of,
-    json_problem,
-)
+from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.environment import (
     SHARED_VARIABLES,
     check_variables,

@@ -47,12 +47,7 @@ from target_stairoids.exceptions import (
     ReaderGoneError,
     StairoidsError,
 )
-from target_stairoids.input import (
-    AT_ONCE,
-    batch_records,
-    message_from,
-    read_messages,
-)
+from target_stairoids.input import AT_ONCE, batch_records, message_from, read_messages
 from target_stairoids.mapping.schema import bookmark_column, check_message, source_in
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink

@@ -10,9 +10,7 @@ from typing import Any
 from stairoids_common.config_errors import suggestion
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.paths import Path, path_text
-from target_stairoids.mapping.expressions.template import (
-    compile_condition,
-)
+from target_stairoids.mapping.expressions.template import compile_condition
 from target_stairoids.mapping.people_and_companies import clean_domain, clean_email
 from target_stairoids.mapping.schema import StreamSchema, inner_properties, types_of
 from target_stairoids.mapping.times import likely_event_time_from

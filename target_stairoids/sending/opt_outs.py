@@ -43,10 +43,10 @@ def hidden_among(
 def apply_opt_outs(
     items: Items, suppression: Suppression
 ) -> tuple[Items, Decisions, MessageError | None]:
-    """Apply the records that suppress people.
+    """Apply the records that suppress people; their entries are on disk then.
 
     Returns the other items before the first record that cannot be decoded, the
-    decisions on the opt-outs, and the error. All entries are on disk.
+    decisions on the opt-outs, and the error.
     """
     rest: Items = []
     decisions: Decisions = []
@@ -103,9 +103,8 @@ def mark_suppressed(
     Returns the items before the first record that cannot be decoded, and the error.
 
     Args:
-        new: The keys that need a decision. None before these are known, for people that
-            data has suppressed: then the function looks at all records. A change of the
-            settings makes all records new.
+        new: The keys to look at, if the list is that of the settings only, because a
+            change of the settings makes all records new. None for all keys.
     """
     names: dict[MappedRecord, list[str]] = {}
     error = None
@@ -172,10 +171,7 @@ class FilteredRecords:
             self._mapped[key] = mapped
 
     def close(self, mapped: MappedRecord) -> None:
-        """Close the dead letter of a record, unless the run sends another copy of it.
-
-        The response to that copy closes it.
-        """
+        """Close the dead letter of a record, unless the run sends a copy of it."""
         if mapped.dead_letter not in self.replayed:
             self._ledger.buffer.discard(mapped.dead_letter)
 

@@ -56,12 +56,10 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     """A record under one mapping of its stream.
 
     Attributes:
-        key: Its entity, and the name of the mapping.
         has_null_key: Whether it lacks a key that its stream declares.
         is_by_person: Whether the person identifies it, because no key does (`once`).
         dead_letter: The dead letter that a person sends again, if it is one.
         when_error: The error of `when`, once `why_filtered` was asked.
-        is_suppressed: Whether its person or company must not get a signal.
     """
 
     stream: Stream
@@ -104,11 +102,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             self._version = self._version_of(value)
         return self._version
 
-    @property
-    def source_digest(self) -> bytes:
-        """The digest of the columns that may be part of its signal's content."""
-        return self.record.source_digest(self.mapping.columns.ignored)
-
     def _version_of(self, value: str | None, state: bytes | None = None) -> Version:
         """Return its version with a bookmark value, and maybe a known state digest."""
         record, columns = self.record, self.mapping.columns
@@ -129,7 +122,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     def touched(self, latest: Latest) -> Version | None:
         """Return its version if the bookmark column shows that it is a newer state.
 
-        Its state digest is that of the last state, because a further digest is slow.
+        It has the last state's digest, because a further digest is slow.
         """
         value = order.value_in(self.record.key, self.stream.schema)
         last = latest.state_digest
@@ -150,7 +143,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def sources(self) -> frozenset[bytes]:
         """Its source digests, as it is and as other layouts of its stream have it."""
-        found = {self.source_digest}
+        found = {self.record.source_digest(self.mapping.columns.ignored)}
         for key, columns in self.stream.layouts:
             fields = self.record.without(self.mapping.columns.ignored_with(key))
             known = {name: v for name, v in fields.items() if name in columns}
@@ -181,10 +174,9 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return self.record.mark(self.key[0], self.mapping.columns.stateless)
 
     def kept(self, settings: Settings) -> tuple[bytes, str | None]:
-        """Return its record for a dead letter, and its key as a JSON array.
+        """Return its record for a dead letter, and its key as a JSON array or digest.
 
-        The record is empty if records are not kept. The key is its digest if keys are
-        not kept, and None without a key.
+        The record is empty if records are not kept.
         """
         is_kept, names = settings.keep_records, self.mapping.key
         record = self.record.text_but(DEAD_LETTER_FIELD) if is_kept else b""
@@ -228,12 +220,8 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
 def _keyless(
     stream: Stream, mapping: CompiledMapping, record: Record, scope: str
 ) -> bytes:
-    """Return the entity of a record without a usable key.
-
-    With `once`, it goes by the person, which `Identity` finds. A company's name alone
-    is no person.
-    """
-    identity: object = "person"
+    """Return the entity of a record without a usable key."""
+    identity: object = "person"  # with `once`; a company's name alone is none
     if mapping.send != "once" or mapping.is_by_name:
         identity = mapping.columns.identity_of(record.canonical)
     return keyless_digest(scope, stream.identity, identity)
@@ -252,9 +240,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     """A record's signal, before the rules for duplicates.
 
     Attributes:
-        outcome: The outcome if the record's state is new. PENDING if its signal is to
-            be sent.
-        reason: For people; "" if the outcome needs none.
+        outcome: If the record's state is new. PENDING if its signal is to be sent.
         version: With content and person, if there is a signal.
         text: The signal's request, as JSON text, if it is to be sent.
         has_unread_time: Whether the signal lacks a time that could not be read.
@@ -355,11 +341,7 @@ def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
 def known_outcome(
     mapped: MappedRecord, latest: Latest, settings: Settings
 ) -> tuple[Version, Outcome] | None:
-    """Return version and outcome of a record that certainly repeats the last signal.
-
-    It is the same state with another text. Or its content is the same, its bookmark
-    value is not older, and no other check has to see the signal. None for any other.
-    """
+    """Return version and outcome of a record that certainly repeats the last signal."""
     if latest.content_digest is None:
         return None
     if mapped.is_suppressed or mapped.is_deleted or mapped.why_filtered:
@@ -367,7 +349,7 @@ def known_outcome(
     columns = mapped.mapping.columns
     is_same_content = (
         columns.knows_content
-        and latest.source_digest == mapped.source_digest
+        and latest.source_digest == mapped.record.source_digest(columns.ignored)
         and settings.max_event_age_days is None
         and not mapped.is_baseline
     )
@@ -385,7 +367,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     """A record whose outcome is open.
 
     Attributes:
-        version: As the rules for duplicates see it.
         number: In the checkpoint, once the record waits; else 0.
         size: How many bytes of memory it takes while it waits.
         signal: In the queue.

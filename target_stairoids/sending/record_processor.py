@@ -56,8 +56,6 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 class RecordProcessor:
     """Takes records in blocks, and looks up their states in the ledger.
 
-    `outcomes` decides on each. STATE messages go to the checkpoint in their places.
-
     Attributes:
         baselined: Source and type of the records that are remembered and not sent.
     """
@@ -76,9 +74,10 @@ class RecordProcessor:
         self.streams = Streams(self.settings, self.ledger, suppressed)
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Open a stream as `Streams.open` does, and warn if it is left out.
+        """Open a stream, and warn if it is left out.
 
         Raises:
+            ConfigError: A mapping is wrong.
             MessageError: Records of the stream came with another key in this input.
         """
         before = self.streams.opened(schema.name)
@@ -99,8 +98,8 @@ class RecordProcessor:
         """Take records, as columns or JSON texts.
 
         Raises:
-            MessageError: One is no object or lacks its key; or a record before it
-                cannot be decoded. All before that one are decided.
+            MessageError: One is no object or lacks its key, or one before it cannot
+                be decoded. All before that one are decided.
         """
         scope, report = self.settings.scope, self.outcomes.report
         for sent in records:
@@ -165,21 +164,22 @@ class RecordProcessor:
         for mapped in items:
             if isinstance(mapped, str):
                 continue
-            key, text = mapped.key, mapped.record.text_digest
+            key = mapped.key
             if mapped.mapping.is_left_out:
                 changed[key] = None
-            elif (
-                mapped.dead_letter is not None
-                or mapped.is_suppressed
-                or (text is None and self._may_be_filtered(mapped))
-                or (has_held and identity.is_held(key))
-            ):
+            elif self._is_unsure(mapped) or (has_held and identity.is_held(key)):
                 unsure.add(key)
             else:
-                marks[key[1]].append((key[0], text or mapped.mark))
+                mark = mapped.record.text_digest or mapped.mark
+                marks[key[1]].append((key[0], mark))
         return changed | self.ledger.changed_entities(marks, unsure)
 
-    def _may_be_filtered(self, mapped: MappedRecord) -> bool:
+    def _is_unsure(self, mapped: MappedRecord) -> bool:
+        """Return whether it may be filtered, or is sent again by a person."""
+        if mapped.dead_letter is not None or mapped.is_suppressed:
+            return True
+        if mapped.record.text is not None:  # its digest has the conditions
+            return False
         has_list = bool(self.suppression.by_settings.digest)
         return has_list or mapped.mapping.when is not None or mapped.is_deleted
 
@@ -226,44 +226,34 @@ class RecordProcessor:
         Another record of their key may change the last state before their turn, so
         these are left to the rules.
         """
-        found: dict[MappedRecord, SettledRecord] = {}
         is_held = self.outcomes.identity.is_held
-        for item in items:
-            if (last := latest.get(item.key)) is None:
-                continue
-            if (
-                often[item.key] == 1
-                and item.dead_letter is None
-                and item not in known_records
-                and not (self._has_held and is_held(item.key))
-                and (known := known_outcome(item, last, self.settings)) is not None
-            ):
-                version, outcome = known
-                found[item] = version, last, outcome
-        return found
+        return {
+            item: (known[0], last, known[1])
+            for item in items
+            if (last := latest.get(item.key)) is not None
+            and often[item.key] == 1
+            and item.dead_letter is None
+            and item not in known_records
+            and not (self._has_held and is_held(item.key))
+            and (known := known_outcome(item, last, self.settings)) is not None
+        }
 
     def _sharing_in(
         self, items: list[MappedRecord], latest: dict[Key, Latest | None]
     ) -> dict[Key, list[MappedRecord]]:
         """Return the records of keys that several people share, by key.
 
-        Records that may be filtered, or that a person sends again, are left out with
-        all others of their key.
+        Keys with an unsure record are left out.
         """
         found: defaultdict[Key, list[MappedRecord]] = defaultdict(list)
-        excluded: set[Key] = set()
         for item in items:
-            if (last := latest.get(item.key)) is None:
-                continue
-            if last.is_shared:
+            if (last := latest.get(item.key)) is not None and last.is_shared:
                 found[item.key].append(item)
-                if (
-                    item.dead_letter is not None
-                    or item.is_suppressed
-                    or (item.record.text is None and self._may_be_filtered(item))
-                ):
-                    excluded.add(item.key)
-        return {key: found[key] for key in found.keys() - excluded}
+        return {
+            key: records
+            for key, records in found.items()
+            if not any(map(self._is_unsure, records))
+        }
 
     def _people_in(
         self, sharing: dict[Key, list[MappedRecord]]
@@ -304,10 +294,7 @@ class RecordProcessor:
     def _drafts_of(
         self, items: list[MappedRecord], latest: dict[Key, Latest | None]
     ) -> dict[MappedRecord, Draft]:
-        """Return the signals of the records that need one for the decision.
-
-        The identity learns the states of their entities.
-        """
+        """Return the signals of records; the write buffer learns their states."""
         drafts: dict[MappedRecord, Draft] = {}
         people: set[Key] = set()
         known: list[Version] = []
@@ -348,26 +335,22 @@ class RecordProcessor:
         """Set a stream aside if the ledger knows its new records under other keys.
 
         Each comparison reads all rows, so it waits until their number has doubled.
-
-        Args:
-            read: Keys of the records that are read now.
         """
-        new = stream.counts.new[: SAMPLE - stream.counts.compared]
-        if not new or len(new) < min(
-            stream.counts.compared, SAMPLE - stream.counts.compared
-        ):
+        counts = stream.counts
+        left = SAMPLE - counts.compared
+        new = counts.new[:left]
+        if not new or len(new) < min(counts.compared, left):
             return
         rows = queries.rows_like(
             self.ledger, stream.number, [version.source_digest for version in new]
         )
         has_read = self.outcomes.identity.has_read
-        gone = (key for key in rows if key not in read and not has_read(key))
-        known = {rows[key] for key in gone}
-        stream.counts.compared += len(new)
-        stream.counts.rekeyed += sum(
+        known = {rows[key] for key in rows if key not in read and not has_read(key)}
+        counts.compared += len(new)
+        counts.rekeyed += sum(
             (v.source_digest, v.mapping, v.bookmark_value) in known for v in new
         )
-        stream.counts.new.clear()
+        counts.new.clear()
         self.outcomes.rekeyed(stream)
 
 

@@ -32,12 +32,7 @@ from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_of
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity
-from target_stairoids.sending.queue import (
-    QueuedSignal,
-    SendQueue,
-    Stage,
-    lanes_of,
-)
+from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from target_stairoids.sending.record_decision import OpenRecord
 from target_stairoids.settings import Settings
 
@@ -46,12 +41,7 @@ _WRONG_BY = timedelta(days=1)  # our own clock
 
 @dataclass(eq=False)
 class Recovery:
-    """Makes signals of the claims of dead runs.
-
-    Attributes:
-        longest_wait: Seconds that a claimed signal may have waited before it left.
-        unclear: Takes these signals, which may have been accepted.
-    """
+    """Makes signals of the claims of dead runs, and adds them to `unclear`."""
 
     settings: Settings
     ledger: Ledger
@@ -108,7 +98,7 @@ class Recovery:
         if self.suppression.hidden({claim.signal: names}):
             return "no response, and its person or company is suppressed now"
         message = queries.schema_of(self.ledger, claim.version.stream)
-        if is_made_again(claim, message, self.settings):
+        if _is_made_again(claim, message, self.settings):
             return ""
         return "no response, and the mapping does not make this signal any more"
 
@@ -134,16 +124,18 @@ class OutdatedClaims:
         if mapped.dead_letter is not None:
             return
         version, _ = identity.placed(record)
-        signal = self._signal_of(version)
-        # With `once`, a changed address is no reason for another signal.
-        is_once = mapped.mapping.send == "once"
-        is_alone = not is_once and not identity.has_read(version.record_key)
-        if signal and is_outdated(
-            signal.claim.version,
-            version,
-            has_signal=record.draft.outcome not in {Outcome.FILTERED, Outcome.INVALID},
-            is_alone=is_alone,
-        ):
+        if (signal := self._signal_of(version)) is None:
+            return
+        claimed = signal.claim.version
+        if is_before(version.bookmark_value, claimed.bookmark_value):
+            return
+        if differ(version, claimed):
+            # With `once`, a changed address is no reason for another signal.
+            is_once = mapped.mapping.send == "once"
+            is_outdated = not is_once and not identity.has_read(version.record_key)
+        else:
+            is_outdated = record.draft.outcome in {Outcome.FILTERED, Outcome.INVALID}
+        if is_outdated:
             signal.is_outdated = True
             if signal.number not in self._numbers:
                 self._numbers[signal.number] = self.checkpoint.open()
@@ -173,26 +165,8 @@ class OutdatedClaims:
         return self.queue.unfinished.get(number) if number else None
 
 
-def is_outdated(
-    claim: Version, version: Version, *, has_signal: bool, is_alone: bool
-) -> bool:
-    """Return whether a later state of its row makes the signal of a claim unnecessary.
-
-    Args:
-        version: The later state.
-        has_signal: Whether the later state may become a signal.
-        is_alone: Whether no other person is known to have its key.
-    """
-    if is_before(version.bookmark_value, claim.bookmark_value):
-        return False
-    return is_alone if differ(version, claim) else not has_signal
-
-
-def is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> bool:
-    """Return whether the mapping of today makes the signal of a claim.
-
-    `message` is the last SCHEMA message of its stream.
-    """
+def _is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> bool:
+    """Return whether the mapping of today makes the signal of a claim."""
     schema = schema_from(message)
     source = settings.default_source
     if schema.source is not None and settings.source is None:
@@ -222,8 +196,7 @@ def recovered_signal(
     """Return the signal of a dead run's claim. It may or may not have been accepted.
 
     Args:
-        number: A negative one.
-        now: The time on the server's clock, which claims have; None if not known.
+        now: The time on the server's clock; None if not known.
         lookup_delay: Seconds after which a request can no longer be accepted.
         longest_wait: Seconds that a claimed signal may have waited before it left.
     """
