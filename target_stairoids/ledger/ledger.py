@@ -58,7 +58,6 @@ class Ledger:
         scope: Origin of the API. Entries of other origins are not visible.
         run: Number of the current run; 0 before `begin_run`.
         name: The database, for messages: no password.
-        suppressed: The people and companies that data put on the suppression list.
         buffer: Outcomes that `flush` writes. Lookups include them.
         secret: The key of digests of people, made with the ledger and kept in copies.
         may_lose_its_lease: Whether `check_lease` is necessary before sending.
@@ -252,7 +251,7 @@ class Ledger:
     ) -> dict[tuple[bytes, bytes], Key]:
         """Return shared key and text digest -> the person with that last state.
 
-        `marks` is as for `changed_entities`. People with unwritten states are left out.
+        People with unwritten states are left out.
         """
         with self.reading() as connection:
             found = lookup.people_known(connection, marks)
@@ -269,10 +268,8 @@ class Ledger:
     ) -> dict[Key, Latest | None]:
         """Return the last states that are not the marked ones, and those of others.
 
-        None stands for a new entity. The buffer knows the states in the database now.
-
-        `marks` has the entities by the name of their mapping, each with the text or
-        state digest of its record.
+        None stands for a new entity. `marks` are by the name of the mapping. The buffer
+        knows the states in the database now.
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)

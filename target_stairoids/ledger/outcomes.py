@@ -11,7 +11,6 @@ from msgspec.structs import astuple, replace
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup
-from target_stairoids.ledger.schema import LOGGED
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.structs import SettledVersion
@@ -33,18 +32,14 @@ def write_outcomes(
     _write_latest_after(transaction, versions)
     insert_settled(transaction, versions)
     accepted_now = [item for item in versions if item.outcome is Outcome.ACCEPTED]
-    log(
-        transaction,
-        [
-            (v.stream, i.signal, i.ids, i.key_values, v.email, i.accepted_at)
-            for i in accepted_now
-            for v in (i.version,)
-            if i.signal
-        ],
-    )
-    claimed = [
-        (*item.version.key, transaction.run) for item in versions if item.is_claimed
+    logged: list[LoggedSignal] = [
+        (v.stream, i.signal, i.ids, i.key_values, v.email, i.accepted_at)
+        for i in accepted_now
+        for v in (i.version,)
+        if i.signal
     ]
+    log(transaction, logged)
+    claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]
     _execute(transaction, transaction.statements.end_claim, claimed)
     accepted = [
         (*item.version.record_key, item.version.state_digest, item.closes_older)
@@ -55,20 +50,11 @@ def write_outcomes(
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
     """Add accepted signals to the sync log; without a time they are accepted now."""
-    rows = []
+    rows: list[Row] = []
     for stream, signal, ids, key_values, email, accepted_at in accepted:
-        named = msgspec.json.decode(signal)
-        row = {
-            "stream": stream,
-            **dict(zip(("signal_id", "account_id", "contact_id"), ids, strict=True)),
-            "type": named["type"],
-            "source": named["source"],
-            "key_values": key_values,
-            "run": transaction.run,
-            "accepted_at": accepted_at or timestamp(),
-            "email": email,
-        }
-        rows.append(tuple(row[name] for name in LOGGED))
+        named, at = msgspec.json.decode(signal), accepted_at or timestamp()
+        its = named["type"], named["source"], key_values, transaction.run, at, email
+        rows.append((stream, *ids, *its))
     _execute(transaction, transaction.statements.log, rows)
 
 

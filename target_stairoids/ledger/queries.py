@@ -8,7 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import Row, Select, case, func, literal, select, true, union_all
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    case,
+    func,
+    literal,
+    select,
+    true,
+    union_all,
+)
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
@@ -74,12 +84,8 @@ def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int
 
     The versions that it sent are in `sent_by`.
     """
-    query = (
-        select(settled.c.run, settled.c.outcome, func.count())
-        .where(settled.c.run.in_(dead), settled.c.outcome != Outcome.ACCEPTED)
-        .group_by(settled.c.run, settled.c.outcome)
-    )
-    return _counts_by_run(ledger, query, dead)
+    is_it = settled.c.outcome != Outcome.ACCEPTED
+    return _counts_by_run(ledger, settled.c.outcome, dead, is_it)
 
 
 def sent_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
@@ -87,20 +93,17 @@ def sent_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
 
     Signals that a later run recovered are not among them.
     """
-    query = (
-        select(signals.c.run, signals.c.type, func.count())
-        .where(signals.c.run.in_(dead))
-        .group_by(signals.c.run, signals.c.type)
-    )
-    return _counts_by_run(ledger, query, dead)
+    return _counts_by_run(ledger, signals.c.type, dead, true())
 
 
 def _counts_by_run(
-    ledger: Ledger, query: Select[Any], dead: Collection[int]
+    ledger: Ledger, name: Column[str], dead: Collection[int], is_it: ColumnElement[bool]
 ) -> dict[int, dict[str, int]]:
-    found: dict[int, dict[str, int]] = {run: {} for run in dead}
-    for run, name, count in ledger.rows(query) if dead else ():
-        found[run][name] = count
+    run = name.table.c.run
+    query = select(run, name, func.count()).where(run.in_(dead), is_it)
+    found: dict[int, dict[str, int]] = {number: {} for number in dead}
+    for number, its, count in ledger.rows(query.group_by(run, name)) if dead else ():
+        found[number][its] = count
     return found
 
 
@@ -250,19 +253,17 @@ def known_contents(
 def rows_like(
     ledger: Ledger, stream: int, sources: Collection[bytes | None]
 ) -> dict[Key, tuple[bytes, str, str | None]]:
-    """Return the records of a stream that earlier runs sent, by their sources.
+    """Return key -> source digest, mapping and bookmark value of records sent before.
 
-    The values are source digest, mapping and bookmark value.
+    They are those of a stream with some sources.
     """
-    query = select(latest).where(
+    its = latest.c.source_digest, latest.c.mapping, latest.c.bookmark_value
+    query = select(latest.c.entity, *its).where(
         latest.c.stream == stream,
         latest.c.source_digest.in_(sources),
         latest.c.run != ledger.run,
     )
-    found = {
-        (row.entity, row.mapping): (row.source_digest, row.mapping, row.bookmark_value)
-        for row in ledger.rows(query)
-    }
+    found = {(entity, row[1]): tuple(row) for entity, *row in ledger.rows(query)}
     for left in _left_over(ledger, stream):
         if (source := left.source_digest) in sources:
             found[left.key] = source, left.mapping, left.bookmark_value
@@ -284,13 +285,10 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
 
 def newest_signals(ledger: Ledger) -> list[str]:
     """Return the ids of the three signals that were accepted last; reads all rows."""
-    query = (
-        in_scope(ledger.scope, signals, signals.c.signal_id)
-        .where(signals.c.signal_id.is_not(None))
-        .order_by(signals.c.accepted_at.desc())
-        .limit(3)
-    )
-    return [row.signal_id for row in ledger.rows(query)]
+    ids = in_scope(ledger.scope, signals, signals.c.signal_id)
+    query = ids.where(signals.c.signal_id.is_not(None))
+    newest = query.order_by(signals.c.accepted_at.desc()).limit(3)
+    return [row.signal_id for row in ledger.rows(newest)]
 
 
 def sources_of_others(ledger: Ledger) -> set[str]:

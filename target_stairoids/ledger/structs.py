@@ -22,8 +22,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         record: The RECORD's JSON text, for a dead letter.
-        key_values: The values of the record's key as a JSON array, or the digest of
-            that; None without a key.
+        key_values: The record's key as a JSON array, or the digest of that.
         dead_letter: The dead letter that a person sends again, if it is one.
         api_key: Digest of the API key that it was sent with; set by the ledger.
         claimed_at: Time of the first attempt, RFC 3339 in UTC, or `OWN_CLOCK` and the
@@ -48,7 +47,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         ids: Stairoids' ids of the signal, its account and its contact, if known.
-        accepted_at: When it was accepted, RFC 3339; None for now.
+        accepted_at: RFC 3339; None for now.
         signal: The request's JSON text; empty if there was none.
         is_claimed: Whether this run's claim on the entity ends with it.
         closes_older: Whether the dead letters of its record are older states of it.
@@ -122,8 +121,8 @@ class PipelineFacts(NamedTuple):
 
     Attributes:
         last_success: When a run last ended that left nothing over; None for never.
-        oldest_dead_letter: When the oldest of them failed first.
-        newest_dead_letter: The highest id of them, 0 for none.
+        oldest_dead_letter: When it failed first.
+        newest_dead_letter: Its id; 0 for none.
     """
 
     last_success: str | None
@@ -164,9 +163,9 @@ class Layout(msgspec.Struct, frozen=True):
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
     values = row._asdict()
-    fields = Version.__struct_fields__
-    version = {name: values.pop(name) for name in fields if name in values}
     entity, mapping = values.pop("entity"), values.pop("mapping")
     record_key = values.pop("record_entity"), mapping
+    fields = Version.__struct_fields__
+    version = {name: values.pop(name) for name in fields if name in values}
     known = Version(key=(entity, mapping), record_key=record_key, **version)
     return Claim(version=known, **values)

@@ -36,13 +36,12 @@ class QueuedSignal:
 
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
-        lanes: Subjects it shares with other signals; see `lanes_of`.
         recovered: Whether it is the claim of a dead run. These are counted apart.
         ignored: Properties whose change alone sends nothing.
         names_row: Whether its properties have the key of the record.
         closes_older: Whether the dead letters of its record are older states of it.
-        decided_on: The runs that sent its state, and any state of its entity, last
-            when it was decided on; 0 for none.
+        decided_on: As for `decide_again`.
+        accepted_before: How many signals were accepted before its first request.
         lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
         not_before: Monotonic time; a lookup before it would be too early.
@@ -50,17 +49,14 @@ class QueuedSignal:
         together: Other lookups that the response to this one decides as well.
         claimed: Monotonic time of the claim; infinity for the claim of a dead run.
         is_unclear: Whether a request may have been accepted without a response.
-        may_look_up: Whether a lookup may show its outcome.
         refusal: Why it must not be sent again, if its request was not accepted.
-        is_outdated: Whether its row needs no such signal any more. It is filtered
-            instead of sent again.
+        is_outdated: Whether it is filtered instead of sent again.
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
         control_at: Monotonic time when that signal was accepted.
         lag: Whole seconds after which a list shows a signal, at most.
         expires: Monotonic time after which the request of a dead run can no longer be
             accepted.
-        shows_control: Whether a page of this lookup shows the control.
         is_doubtful: Whether a page of this lookup shows a signal that may be this one.
         cursors: Pages of Stairoids' signals that this lookup has read.
         ends: Ids of the last signals of these pages.
@@ -100,6 +96,11 @@ class QueuedSignal:
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its request and record."""
+        return len(self.claim.signal) + len(self.claim.record)
+
     def has_control(self, ids: Collection[str]) -> bool:
         """Return whether a list shows the control, and so all that it ever will."""
         if self.control not in ids:
@@ -136,11 +137,6 @@ class QueuedSignal:
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:
     """Return the source and the type of a signal."""
     return signal.source, type_of(signal.claim.signal)
-
-
-def size_of(claim: Claim) -> int:
-    """Return how many bytes a claim's request and record have."""
-    return len(claim.signal) + len(claim.record)
 
 
 def lanes_of(
@@ -188,13 +184,11 @@ class SendQueue:
     def add(self, signal: QueuedSignal, *, waits: bool = False) -> None:
         """Add a signal behind all earlier ones with a common subject.
 
-        Those of dead runs were in flight side by side, and go on so.
-
-        Args:
-            waits: Whether it also waits for `release`.
+        Those of dead runs were in flight side by side, and go on so. One that `waits`
+        also waits for `release`.
         """
         self.unfinished[signal.number] = signal
-        self.size += size_of(signal.claim)
+        self.size += signal.size
         before = set[QueuedSignal]()
         for lane in signal.lanes:
             last = self.lanes.setdefault(lane, [])
@@ -238,10 +232,7 @@ class SendQueue:
             self._ready.append(signal)
 
     def let_pass(self, signal: QueuedSignal) -> None:
-        """Let signals about other people of its company go before one that waits.
-
-        They also go before those that wait behind it.
-        """
+        """Let signals about other people of its company go before one that waits."""
         waiting = [signal]
         while waiting:
             first = waiting.pop()
@@ -257,7 +248,7 @@ class SendQueue:
     def add_before(self, first: QueuedSignal, signal: QueuedSignal) -> None:
         """Add a signal, and let another one, which was taken, wait for it."""
         self.unfinished[first.number] = first
-        self.size += size_of(first.claim)
+        self.size += first.size
         first.followers.append(signal)
         signal.blockers += 1
         self._ready.append(first)
@@ -303,7 +294,7 @@ class SendQueue:
     def finish(self, signal: QueuedSignal) -> None:
         """Remove a signal, and free the signals that waited only for it."""
         if self.unfinished.pop(signal.number, None) is not None:
-            self.size -= size_of(signal.claim)
+            self.size -= signal.size
         self._leave(signal, signal.lanes)
         for follower in signal.followers:
             self.release(follower)

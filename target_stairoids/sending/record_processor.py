@@ -49,7 +49,6 @@ from target_stairoids.settings import Settings
 _BLOCK = 998  # two queries on SQLite builds that are still in use
 #: Outcomes of signals that are not sent on purpose, and count as sent.
 _KEPT_BACK = {Outcome.BASELINED, Outcome.TOO_OLD}
-_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 @dataclass(eq=False)

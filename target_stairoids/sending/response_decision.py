@@ -63,7 +63,7 @@ class Policy(msgspec.Struct, frozen=True):
         looks_up: Whether unclear signals are looked up (`on_unknown: verify`).
         lookup_delay: Seconds between a request and its lookup.
         accepted: How many signals this run saw accepted.
-        page: The facts on the page of a lookup; None if it cannot be read.
+        page: Of a lookup; None if it cannot be read.
     """
 
     looks_up: bool

@@ -65,12 +65,9 @@ class ResponseHandler:
     """Applies responses within the transaction of a step.
 
     Attributes:
-        accepted: How many signals this run saw accepted.
-        check: The first-run check.
-        clock: The clock of Stairoids.
         new_key: Digest of the API key, if the ledger does not know the key yet.
+        accepted: How many signals this run saw accepted.
         unanswered: `requests` of this run without a usable response, and their ends.
-        outage: Since when nothing was accepted or rejected.
         finished: Outcomes that hold once the step is on disk.
         unclear: Number -> signal that is looked up.
         waiting: Those of them that wait for a later signal to be accepted.
@@ -141,7 +138,9 @@ class ResponseHandler:
                 if was_lookup:
                     self._note(signal, "found")
                 else:
-                    self._note_known(signal, response)
+                    known = Known(timestamp(response.moment), response.signal_id)
+                    self._known[pair_of(signal)] = known
+                    self._returns_ids &= response.signal_id is not None
                 self._resume(signal, decision.ids.signal, now, is_new=not was_lookup)
                 self._accept(transaction, signal, decision.ids)
             case Action.REJECT:
@@ -274,20 +273,10 @@ class ResponseHandler:
                 due = now + self.settings.verify_delay_seconds
                 self.queue.wait_until(signal, due)
 
-    def let_pass(self) -> None:
-        """Let signals about other entities go before those that wait."""
-        for signal in self.waiting.values():
-            self.queue.let_pass(signal)
-
     def _note_unclear(self, signal: QueuedSignal) -> None:
         self._note(signal, "requests")
         signal.is_unclear, signal.control, signal.lookups = True, None, 0
         self.unclear[signal.number] = signal
-
-    def _note_known(self, signal: QueuedSignal, accepted: Response) -> None:
-        self._returns_ids &= accepted.signal_id is not None
-        known = Known(timestamp(accepted.moment), accepted.signal_id)
-        self._known[pair_of(signal)] = known
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:
         if not signal.recovered:

@@ -68,12 +68,7 @@ class Run:
         write_state: Is called with each STATE to emit, as JSON text.
         emits_each_state: Whether each STATE is emitted, not only the newest one.
         observer: Sees every decision. A dry run without one prints samples.
-        progress: Shows how the run is going; by default, as stderr allows.
-
-    Attributes:
-        records: Takes the records and STATE messages of the input.
-        report: Counts the outcomes.
-        stop: Why the run ends before its input does.
+        progress: By default, as stderr allows.
 
     Raises:
         StairoidsError: The ledger, or a setting, cannot be used.
@@ -302,7 +297,8 @@ class Run:
         """Return whether all signals wait, also if others of a company may pass."""
         if not self._scheduler.is_stuck:
             return False
-        self._scheduler.responses.let_pass()
+        for signal in self._scheduler.responses.waiting.values():
+            self._queue.let_pass(signal)
         return self._scheduler.is_stuck
 
     def _wait(self, source: int | None) -> bool:
@@ -333,11 +329,7 @@ class Run:
     # The end
 
     def _settle_all(self, *, is_whole: bool) -> None:
-        """Finish everything that was read; after a stop, only requests in flight.
-
-        Args:
-            is_whole: Whether the input was read to its end.
-        """
+        """Finish everything that was read; after a stop, only requests in flight."""
         self._decide()
         if self.stop.reason is None and is_whole:
             self._outcomes.end_of_input()

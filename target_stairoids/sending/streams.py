@@ -44,16 +44,13 @@ class StreamCounts:
     Attributes:
         is_mapped: Whether a mapping has looked at any record.
         seen: Fields that its mappings use and a record had.
-        taken: How many records were read.
-        in_metric: How many of these the metric of the SDK has.
+        in_metric: How many of the taken records the metric of the SDK has.
         replayed: How many were dead letters that a person sends again.
         unread_times: How many signals lack a time that could not be read.
-        null_keys: How many records had a null or empty key.
-        null_columns: The columns of it that were null or empty.
+        null_columns: The columns of keys that were null or empty.
         sharing: How many records have a key that other rows of this input have.
         new: New records that were not compared with records of other keys so far.
-        compared: How many were compared.
-        rekeyed: How many of these are known under another key.
+        rekeyed: How many compared records are known under another key.
     """
 
     is_mapped: bool = False
@@ -75,8 +72,7 @@ class Stream:
     """One stream of a run, as its newest SCHEMA describes it.
 
     Attributes:
-        number: Its number in the ledger.
-        secret: The ledger's secret, the key of digests of people.
+        number: In the ledger.
         identity: The name that its records' keys are made with.
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
@@ -84,8 +80,7 @@ class Stream:
         made: Its mappings now.
         used: Fields that its mappings use.
         keys: Columns that each record must have.
-        layouts: The columns that its records may have had under another name, and the
-            columns of their key.
+        layouts: The key, and the columns, that its records may have had before.
     """
 
     schema: StreamSchema
@@ -303,10 +298,7 @@ class Streams:
     def _layouts_for(
         self, schema: StreamSchema
     ) -> set[tuple[frozenset[str], frozenset[str]]]:
-        """Return the keys and columns that records of a stream may have had before.
-
-        Those of other streams may be fewer than those of the SCHEMA.
-        """
+        """Return the layouts of a stream, and those of others with fewer columns."""
         columns = frozenset(schema.properties)
         return {
             (known.key, columns if known.stream == schema.name else known.columns)
@@ -323,11 +315,7 @@ class Streams:
     def made(
         self, may_remember: Callable[[Stream], bool]
     ) -> dict[tuple[int, str], KnownMapping]:
-        """Return the mappings of streams, by the stream's number and their name.
-
-        Args:
-            may_remember: Whether the ledger may remember it for a stream.
-        """
+        """Return the mappings to remember, by the stream's number and their name."""
         return {
             (stream.number, name): made
             for stream in self._streams.values()
