@@ -283,6 +283,12 @@ _CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 
 
+#: More than one person, or a person with a rank, a place or an employer.
+_SEVERAL = re.compile(r"[&+/|;]| (?:and|of|from|via|at|for|by|the|[-\u2013\u2014]) ")
+_USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
+_LETTERS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
+
+
 def stands_for_nothing(text: str) -> bool:
     """Return whether a text is blank or a word such as `N/A`."""
     text = _visible(text).strip(_AROUND + "-\u2013\u2014_.*?")
@@ -310,10 +316,12 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
     """Return first and last name of `Dr. Ada Lovelace, PhD` or `Lovelace, Ada`."""
     title, name = _words_of_person(text)
     last, comma, first = (part.strip() for part in name.partition(","))
-    if "," in first or re.search(r"[&+/|;]| and | [-\u2013\u2014] ", f" {name} "):
-        return None, None  # more than one person, or no person
+    if "," in first or _SEVERAL.search(f" {name} ") or _USER.fullmatch(name):
+        return None, None
     if comma:
         first = _words_of_person(first)[1]
+        if " " in last and ((title and last[0].isupper()) or _LETTERS.fullmatch(first)):
+            return None, None  # perhaps `Dr. Ada King, Countess`, or letters behind it
     else:
         first, _, last = name.partition(" ")
         if title and not last:

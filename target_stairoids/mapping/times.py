@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -29,6 +31,9 @@ _EPOCH_DIGITS = frozenset({10, 13, 16, 19})
 _NUMBER = re.compile(
     r"(?:/Date\()?(\d{10}(?:\d{3}){0,3}(?:\.\d+)?)(?:(?:[+-]\d{4})?\)/)?", re.ASCII
 )
+_NANOSECONDS = {"nanos", "nanoseconds", "_nanoseconds"}
+_MILLISECONDS = 13  # digits of a Unix time since 2001
+_SECONDS = 10
 #: A part of an hour or a minute, which Python takes for a part of a second.
 _PART = re.compile(r".{8,}[Tt ]\d\d(?::?\d\d)?[.,]\d")
 _COMPACT = re.compile(r"(\d{8})(\d{6})", re.ASCII)  # 20251105143000
@@ -75,15 +80,37 @@ def time_from(value: object) -> str | None:
     A time without an offset is in UTC. A value without a certain meaning raises
     `InvalidSignalError`.
     """
-    if not is_filled(value):
-        return None
     try:
+        value = _inner(value) if isinstance(value, dict) else value
+        if not is_filled(value):
+            return None
         moment = _text_moment(value) if isinstance(value, str) else _moment(value)
         if moment.tzinfo is not UTC:
             moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidSignalError(UNREADABLE) from error
     return str(msgspec.to_builtins(moment))
+
+
+def _inner(value: Any) -> object:  # noqa: ANN401 - any value of a record
+    """Return the time in an object of MongoDB, Firestore or Protocol Buffers.
+
+    Sources: MongoDB Extended JSON (v2), `Timestamp` of the Firebase SDKs and of
+    google.protobuf.
+    """
+    match value:
+        case {"$date": {"$numberLong": inner}} | {"$numberLong": inner}:
+            is_time = len(str(inner)) == _MILLISECONDS
+        case {"$date": inner}:
+            is_time = not isinstance(inner, int) or len(str(inner)) == _MILLISECONDS
+        case {"seconds": inner, **rest} | {"_seconds": inner, **rest}:
+            part = next(iter(rest.values()), 0)
+            is_time = rest.keys() <= _NANOSECONDS and len(str(inner)) == _SECONDS
+            with suppress(InvalidOperation):
+                inner = Decimal(str(inner)) + Decimal(str(part)).scaleb(-9)
+        case _:
+            is_time = False
+    return inner if is_time else value
 
 
 def event_time_from(value: object) -> str | None:

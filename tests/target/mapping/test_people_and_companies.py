@@ -370,6 +370,16 @@ def test_company_behind_a_host_or_none(value: str, domain: str | None) -> None:
         ("Ada Lovelace Jr.", "Ada", "Lovelace"),
         ("Ada Lovelace III", "Ada", "Lovelace"),
         ("Ada Lovelace (Acme)", "Ada", "Lovelace"),
+        ("Ms. Ada King-Noel, Countess of Lovelace", None, None),
+        ("Mrs. Ada King, Countess", None, None),
+        ("Ada Lovelace, Head of Sales", None, None),
+        ("Ada Lovelace, FRSA", None, None),
+        ("Ada Lovelace via Acme", None, None),
+        ("ada.lovelace", None, None),
+        ("Dr. von Neumann, John", "John", "von Neumann"),
+        ("García Márquez, Gabriel", "Gabriel", "García Márquez"),
+        ("Beethoven, Ludwig van", "Ludwig van", "Beethoven"),
+        ("Captain Ada Lovelace", "Ada", "Lovelace"),
         ("Dr. Lovelace", None, "Lovelace"),
         ("Mr Smith", None, "Smith"),
         ("Yo-Yo Ma", "Yo-Yo", "Ma"),
@@ -409,7 +419,10 @@ def test_full_name(text: str, first: str | None, last: str | None) -> None:
         ("N/A", None),
         ("7", None),
         ("ada@example.com", None),
-        ("test", None),
+        *(
+            (word, None)
+            for word in ("test", "no-reply", "No Reply", "support", "Kontakt")
+        ),
         ('{"first": "Ada"}', None),
     ],
 )

@@ -56,7 +56,7 @@ not_consented no_newsletter disallow_email unsubscribed_newsletter
 gdpr_deletion_requested
 forgotten unsub archived deceased has_hard_bounced email_invalid newsletter_abgemeldet
 hs_email_bad_address hs_email_quarantined do_not_mail blocked is_spam
-on_suppression_list
+on_suppression_list suspended suspended_at
 abgemeldet_am werbesperre kontaktsperre keine_werbung widerspruch geloescht gelöscht
 désabonné ne_pas_contacter supprimé dado_de_baja no_contactar eliminado
 _peerdb_is_deleted __hevo__marked_deleted __artie_delete cdc_deleted DeletedDateTime

@@ -46,6 +46,13 @@ READABLE: dict[str, list[object]] = {
     "2017-07-14T02:40:00.123000Z": [
         *("1500000000.123", Decimal("1500000000.123"), 1500000000123),
         *("/Date(1500000000123)/", "/Date(1500000000123+0200)/"),
+        *({"$date": 1500000000123}, {"$date": "2017-07-14T02:40:00.123Z"}),
+        *(
+            {"$date": {"$numberLong": "1500000000123"}},
+            {"$numberLong": "1500000000123"},
+        ),
+        *({"seconds": "1500000000", "nanos": 123000000},),
+        *({"_seconds": 1500000000, "_nanoseconds": 123000000},),
         *("1500000000123.0", 1500000000123000000, "2017-07-14 02:40:00.123 UTC"),
     ],
     "2017-07-14T02:40:00.123456Z": [
@@ -63,7 +70,7 @@ def test_time_is_utc_with_z(time_in_utc: str) -> None:
     assert found == [(value, time_in_utc) for value in values]
 
 
-@pytest.mark.parametrize("value", [None, "", "   "])
+@pytest.mark.parametrize("value", [None, "", "   ", {"$date": None}])
 def test_empty_time_is_none(value: object) -> None:
     assert event_time_from(value) is None
 
@@ -84,6 +91,12 @@ def test_empty_time_is_none(value: object) -> None:
         *(2025110, 202511051430, "1.5e9", -1500000000, "-1500000000", 10**19, 10**999),
         *(True, float("nan"), float("inf"), Decimal("1e400"), Decimal("1e9999999")),
         *(Decimal("sNaN"), ["2024-06-15"], {}, {"$date": 1500000000}, "9" * 1_000_000),
+        *({"seconds": 20251105}, {"seconds": 1500000000, "x": 1}, {"seconds": None}),
+        *(
+            {"$date": {"$numberLong": "1500000000"}},
+            {"seconds": "x" * 10},
+            {"$date": {}},
+        ),
         *("1." * 100_000, "a" * 1_000_000, " (" * 100_000, "2025-11-05 " * 10_000),
     ],
     ids=lambda value: f"{type(value).__name__} {str(value)[:30]!r}",
