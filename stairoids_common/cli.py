@@ -17,12 +17,13 @@ from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 from typing_extensions import Buffer, override
 
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file, warn_of_shared_variables
 from stairoids_common.error_ids import WrongUsageError, with_id
-from stairoids_common.text import counted, one_line
+from stairoids_common.text import counted, one_line, visible
 from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
@@ -250,6 +251,11 @@ def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
     if now - time < min_age:
         raise click.BadParameter(f"less than {counted(min_age.days, 'day')}.")
     return time
+
+
+def echo_json(value: object) -> None:
+    """Print JSON on stdout, with escapes for the characters that reorder a line."""
+    click.echo(visible(msgspec.json.encode(value).decode()))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -10,7 +10,7 @@ import click
 
 from stairoids_common.cli import TEXT_FILE
 from stairoids_common.config_errors import repaired
-from stairoids_common.text import counted
+from stairoids_common.text import as_message, counted, one_line
 from target_stairoids.cli.options import clear_errors, config_option, online_option
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.reporting.next_steps import with_configs
@@ -70,7 +70,7 @@ def check(
             known = (
                 "are not compared, as `signals` names no stream. Use `preview --online`"
             )
-        click.echo(f"signals  {with_configs(str(error or known))}")
+        click.echo(f"signals  {as_message(with_configs(str(error or known)))}")
         if error is not None:
             raise click.exceptions.Exit(error.exit_code)
     else:
@@ -95,11 +95,11 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
         found = "left out" if mapping.is_left_out else f"by {', '.join(fields)}"
         if mapping.suppress is not None:
             found = "puts people on the suppression list"
-        click.echo(f"         {stream} -> {mapping.name}: {found}")
+        click.echo(one_line(f"         {stream} -> {mapping.name}: {found}"))
     for found_stream in preview.streams.values():
         if found_stream.refusal is not None:
             reason = with_configs(found_stream.refusal[1])
-            click.echo(f"         A run would stop here. {reason}")
+            click.echo(f"         A run would stop here. {as_message(reason)}")
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

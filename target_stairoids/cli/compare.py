@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from stairoids_common.cli import format_option, print_table
+from stairoids_common.cli import echo_json, format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
+from stairoids_common.text import as_code, one_line
 from target_stairoids.cli.options import address_in, with_ledger
 from target_stairoids.dedup.record import json_array, key_digest
 
@@ -46,7 +46,7 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
     settings = click.get_current_context().obj
     found = compared(settings, ledger, days=days)
     if output_format == "json":
-        click.echo(msgspec.json.encode(found))
+        echo_json(found)
     else:
         click.echo(f"since {found.since}")
         click.echo(f"until {found.until} (the last minute is left out)")
@@ -55,7 +55,8 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
         _show("missing there", found.missing)
         _show("unknown here", found.unknown)
         for source in found.not_compared:
-            click.echo(f"not compared: `{source}` (`ledger allow --source`)")
+            name = as_code(one_line(source))
+            click.echo(f"not compared: {name} (`ledger allow --source`)")
     if found.missing or found.unknown:
         raise click.exceptions.Exit(1)
 
@@ -63,7 +64,7 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
 def _show(name: str, ids: list[str]) -> None:
     click.echo(f"{name}: {len(ids):,}")
     for signal_id in ids[:_SHOWN]:
-        click.echo(f"  {signal_id}")
+        click.echo(f"  {one_line(signal_id)}")
     if len(ids) > _SHOWN:
         click.echo(f"  and {len(ids) - _SHOWN:,} more: see `--format json`")
 
@@ -95,7 +96,7 @@ def find(
     address = address_in(email) if email else None
     found = queries.find(ledger, address, _keys(key))
     if output_format == "json":
-        click.echo(msgspec.json.encode(found))
+        echo_json(found)
         return
     header = ("when (UTC)", "stream", "key", "type", "outcome", "run", "signal id")
     rows = [

@@ -12,7 +12,7 @@ import click
 
 from stairoids_common import cli
 from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.text import counted
+from stairoids_common.text import as_code, as_message, counted, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, StairoidsError
@@ -20,6 +20,11 @@ from target_stairoids.reporting.next_steps import dead_letters_command, with_con
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
+
+
+def _named(name: str) -> str:
+    """Return a name as code, without characters that a terminal would obey."""
+    return as_code(one_line(name))
 
 
 @click.group()
@@ -70,7 +75,7 @@ def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> 
     from target_stairoids.ledger import maintenance
 
     count, entries = maintenance.forget(ledger, stream, dry_run=True)
-    forgotten = f"{counted(count, 'signal')} of `{stream}`"
+    forgotten = f"{counted(count, 'signal')} of {_named(stream)}"
     effect = "They will be sent again."
     if entries:
         listed = counted(entries, "entry", "entries")
@@ -170,7 +175,7 @@ def allow(
         fired = transaction.allow(stream) if stream else {}
         if SOURCE in fired and len(fired) > 1 and not all_checks:
             for reason in fired.values():
-                click.echo(f"Fired: {with_configs(reason)}", err=True)
+                click.echo(f"Fired: {as_message(with_configs(reason))}", err=True)
             raise ConfigError(
                 f"Several checks hold stream `{stream}` back, and one run passes them "
                 "all. If they are those of two databases, give one of these its own "
@@ -178,7 +183,8 @@ def allow(
             )
         if source:
             transaction.note_others(source)
-            click.echo(f"Runs no longer compare source `{source}` with the ledger.")
+            named = _named(source)
+            click.echo(f"Runs no longer compare source {named} with the ledger.")
         if key:
             api_key = click.get_current_context().obj.api_key
             transaction.note_key(ledger.key_digest(api_key))
@@ -188,8 +194,8 @@ def allow(
             f"No check holds stream `{stream}` back. Compare the name with the error "
             "of the last run."
         )
-    for reason in fired.values():
-        click.echo(f"Allowed for the next complete run: {with_configs(reason)}")
+    for reason in map(with_configs, fired.values()):
+        click.echo(f"Allowed for the next complete run: {as_message(reason)}")
 
 
 @ledger.command()
@@ -226,7 +232,7 @@ def rename(
     if new:
         names = names_for(new, click.get_current_context().obj.signals)
         maintenance.rename(ledger, old, new, names=names)
-    click.echo(f"Renamed. The signals of `{old}` are not sent again.")
+    click.echo(f"Renamed. The signals of {_named(old)} are not sent again.")
 
 
 @ledger.command("reset-order")

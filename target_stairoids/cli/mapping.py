@@ -9,7 +9,7 @@ from typing import TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE, format_option
-from stairoids_common.text import one_line
+from stairoids_common.text import one_line, visible
 from target_stairoids.cli.options import clear_errors, config_option, messages_argument
 from target_stairoids.exceptions import MessageError
 
@@ -42,7 +42,8 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
         raise MessageError(NO_STREAM)
     text = as_yaml(preview)
     if output_format == "json":
-        text = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"
+        whole = json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False)
+        text = visible(whole) + "\n"
     click.echo(text, nl=False)
 
 
@@ -79,11 +80,13 @@ def test(config_inputs: Sequence[str], tests: TextIO) -> None:
     for test in found:
         failure = mapping_tests.failure_of(test)
         if failure is None:
-            click.echo(f"PASSED  {test.name}")
+            click.echo(f"PASSED  {one_line(test.name)}")
             continue
         failed += 1
-        click.secho(f"FAILED  {test.name}", fg="red")
-        click.echo("".join(f"        {line}\n" for line in failure.split("\n")))
+        click.secho(f"FAILED  {one_line(test.name)}", fg="red")
+        click.echo(
+            "".join(f"        {line}\n" for line in visible(failure).split("\n"))
+        )
     for warning in mapping_tests.warnings:
         click.echo(one_line(warning), err=True)
     click.echo(f"{len(found) - failed} passed, {failed} failed")

@@ -13,7 +13,7 @@ import click
 from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
 from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.text import as_code
+from stairoids_common.text import as_code, one_line
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.mapping.people_and_companies import clean_email
 
@@ -120,12 +120,12 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
         click.get_current_context().obj = settings
         with Ledger.open(settings.ledger_url, settings.scope) as ledger:
             if (known := queries.scopes(ledger)) and ledger.scope not in known:
-                click.echo(
+                warning = (
                     f"The ledger has nothing of {as_code(ledger.scope)}. It has "
                     f"signals of {' and '.join(map(as_code, known))}. Compare "
-                    "`api_url` and `namespace` with the config of the runs.",
-                    err=True,
+                    "`api_url` and `namespace` with the config of the runs."
                 )
+                click.echo(one_line(warning), err=True)
             command(ledger, **options)
 
     return opened  # type: ignore[no-any-return]  # click's own types are loose

@@ -8,9 +8,8 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 import click
-import msgspec
 
-from stairoids_common.cli import format_option, print_table
+from stairoids_common.cli import echo_json, format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_message, counted, duration, one_line
 from target_stairoids.cli import options
@@ -130,7 +129,7 @@ def _show(found: Preview, settings: Settings, first_run: str) -> None:
         click.echo(f"At the rate limit that takes about {', '.join(times)}.")
     click.echo("Nothing was sent and nothing was written.")
     if first_run:
-        click.echo(f"First-run check: {first_run}")
+        click.echo(f"First-run check: {as_message(first_run)}")
 
 
 def _compare(
@@ -144,7 +143,7 @@ def _compare(
 
     found = compare([against], config_inputs, list(messages), examples=limit)
     if output_format == "json":
-        click.echo(msgspec.json.encode(found))
+        echo_json(found)
         return
     if output_format == "markdown":
         click.echo(found.as_markdown(), nl=False)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
-from stairoids_common.cli import format_option, print_table
-from stairoids_common.text import counted
+from stairoids_common.cli import echo_json, format_option, print_table
+from stairoids_common.text import counted, one_line
 from target_stairoids.cli.options import with_ledger
 from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
 from target_stairoids.reporting.progress import unanswered_in
@@ -56,7 +55,7 @@ def report(ledger: Ledger, days: int, output_format: str) -> None:
 
     history = run_history(ledger, days=days)
     if output_format == "json":
-        click.echo(msgspec.json.encode(history))
+        echo_json(history)
     elif output_format == "html":
         click.echo(as_html(history))
     else:
@@ -68,7 +67,8 @@ def _show(history: RunHistory) -> None:
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     for status in history.status:
-        name = f"{status.source or '(no source)'}: " if len(history.status) > 1 else ""
+        source = one_line(status.source) or "(no source)"
+        name = f"{source}: " if len(history.status) > 1 else ""
         click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
         for step in status.next:
             click.echo(f"  {step.text}")

@@ -371,7 +371,12 @@ FORGED = "trials\nERROR forged\r\x1b[31m\u202etxt\u2028ERROR"
         ["explain"],
         ["dead-letters", "list"],
         ["report"],
+        ["report", "--format", "json"],
+        ["preview", "--format", "json"],
+        ["suggest", "--format", "json"],
         ["ledger", "allow", FORGED],
+        ["ledger", "forget", "--stream", FORGED, "--yes"],
+        ["ledger", "rename", FORGED, "trials"],
     ],
     ids=" ".join,
 )
