@@ -44,9 +44,10 @@ def check_key(settings: Settings) -> str:
         return "The key is known and may read."
     if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
         raise not_the_api(response)
+    hint = " Compare `api_url` with its default." if response.status == 404 else ""
     return (
-        f"The response to a read was {response.reason}: whether the key may "
-        "send shows at the first signal, and unknown signals are left to a person."
+        f"The response to a read was {response.reason}: whether the key may send shows "
+        f"at the first signal, and unknown signals are left to a person.{hint}"
     )
 
 

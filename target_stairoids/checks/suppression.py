@@ -196,7 +196,7 @@ def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        msg = f"The file of `suppress_path` cannot be read: {why}."
+        msg = f"The file of `suppress_path` cannot be read: {why} ({path})."
         raise ConfigError(msg) from None
     name = Path(path).name
     columns: Sequence[int] | None = None

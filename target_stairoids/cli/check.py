@@ -82,6 +82,8 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
     from target_stairoids.dry_run.runner import run_dry
 
     messages = _schema_messages(catalog.read())
+    if not messages:
+        raise ConfigError("The catalog or messages of --catalog have no stream.")
     preview = Preview(samples=0)
     run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
     click.echo(f"mapping  fits {counted(len(messages), 'stream')}")

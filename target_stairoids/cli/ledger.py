@@ -15,7 +15,7 @@ from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, as_message, counted, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.exceptions import ConfigError, LedgerError, StairoidsError
 from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
 
 if TYPE_CHECKING:
@@ -264,6 +264,13 @@ def copy(ledger: Ledger, url: str) -> None:
     from target_stairoids.ledger import maintenance
     from target_stairoids.ledger.ledger import Ledger
 
+    try:
+        with Ledger.open_read_only(url, "", missing_ok=True) as other:
+            is_same = other.name == ledger.name
+    except LedgerError as error:
+        raise ConfigError(f"--to: {error}") from None
+    if is_same:
+        raise ConfigError("--to is the URL of this ledger. Name an empty one.")
     with Ledger.create(url, ledger.scope) as other:
         for table, count in maintenance.copy(ledger, other).items():
             click.echo(f"{table.removeprefix('stairoids_')}: {count}")

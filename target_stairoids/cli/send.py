@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from stairoids_common.cli import TEXT_FILE, format_option, print_table
+from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import clear_errors, config_option, log_the_run
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -148,13 +149,15 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
 def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
     """Return the messages and the mapping of a signal that is given as JSON."""
     try:
-        body = json.loads(text)
+        body = json_of(text)
         json.dumps(body, ensure_ascii=False).encode()  # not half a surrogate pair
         unknown = set(body) - {"type", "source", "occurred_at", "properties", *_OBJECTS}
         for name, fields in _OBJECTS.items():
             unknown |= {f"{name}.{f}" for f in set(body.get(name) or {}) - set(fields)}
         properties = dict(sorted((body.get("properties") or {}).items()))
         _clean(body)
+    except (json.JSONDecodeError, WrongConfigError) as error:
+        raise ConfigError(f"--json{json_problem(error)}.") from None
     except (AttributeError, TypeError, ValueError):
         raise ConfigError("--json is not a signal as a JSON object.") from None
     if unknown:

@@ -20,9 +20,9 @@ from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.mapping.config import unused_fields, unused_globs
 from target_stairoids.mapping.expressions.paths import Path
-from target_stairoids.mapping.signals_setting import MappingItem
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
+from target_stairoids.target import target_from
 
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -119,11 +119,14 @@ class MappingTests(Observer):
 
     Args:
         config_inputs: Files of the config, or `ENV`.
+
+    Raises:
+        ConfigError: A setting is wrong.
     """
 
     def __init__(self, config_inputs: Sequence[str]) -> None:
         self._config_inputs = config_inputs
-        self._items: tuple[MappingItem, ...] = ()
+        self._items = target_from(config_inputs, api_key="not used").settings().signals
         self._streams: list[Stream] = []
         self._observed: list[Observation] = []
 
@@ -151,10 +154,9 @@ class MappingTests(Observer):
         observed = self._observed = []
         options = {"ledger_url": NO_LEDGER, "is_partial": True}
         try:
-            settings = run_dry(self._config_inputs, _messages_of(test), self, **options)
+            run_dry(self._config_inputs, _messages_of(test), self, **options)
         except StairoidsError as error:
             return str(error)
-        self._items = settings.signals
         return _difference(test, observed)
 
 

@@ -286,7 +286,7 @@ _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 #: More than one person, or a person with a rank, a place or an employer.
 _SEVERAL = re.compile(r"[&+/|;]| (?:and|of|from|via|at|for|by|the|[-\u2013\u2014]) ")
 _USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
-_LETTERS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
+_CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
 
 
 def stands_for_nothing(text: str) -> bool:
@@ -320,8 +320,9 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         return None, None
     if comma:
         first = _words_of_person(first)[1]
-        if " " in last and ((title and last[0].isupper()) or _LETTERS.fullmatch(first)):
-            return None, None  # perhaps `Dr. Ada King, Countess`, or letters behind it
+        is_whole = (title and last[0].isupper()) or _CREDENTIALS.fullmatch(first)
+        if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
+            return None, None
     else:
         first, _, last = name.partition(" ")
         if title and not last:

@@ -233,6 +233,18 @@ def test_check_fails_for_a_mapping_that_does_not_fit_the_catalog(
     assert "did you mean `email`?" in done.stderr
 
 
+@pytest.mark.parametrize("text", ['{"streams": []}', '{"type": "STATE", "value": {}}'])
+def test_check_refuses_a_catalog_without_streams(
+    target: TargetUnderTest, catalog: Path, text: str
+) -> None:
+    catalog.write_text(text)
+
+    done = signals(target, "check", "--catalog", catalog)
+
+    assert done.returncode == 1
+    assert "The catalog or messages of --catalog have no stream." in done.stderr
+
+
 @pytest.mark.parametrize("text", ["", "[]", "hello", '{"streams": [{}]}', "[1]"])
 def test_check_refuses_a_file_that_is_no_catalog(
     target: TargetUnderTest, catalog: Path, text: str

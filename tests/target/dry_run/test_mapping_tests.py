@@ -88,6 +88,16 @@ def test_warnings_are_about_all_tests_together(target: TargetUnderTest) -> None:
     ]
 
 
+def test_wrong_config_is_told_once_and_fails_no_test(target: TargetUnderTest) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS)
+
+    done = signals(target, "test", file, namespce="eu")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("did you mean `namespace`?") == 1
+
+
 def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
     """YAML reads a bare `1` as a number, and `on` as a boolean."""
     file = target.folder / "tests.yml"

@@ -115,6 +115,17 @@ def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None
     assert "mail address" in done.stderr
 
 
+def test_ledger_is_not_copied_onto_itself(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1))
+
+    same = signals(target, "ledger", "copy", "--to", target.config["ledger_url"])
+    wrong = signals(target, "ledger", "copy", "--to", "ledger2.db")
+
+    assert (same.returncode, wrong.returncode) == (1, 1)
+    assert "--to is the URL of this ledger. Name an empty one." in same.stderr
+    assert "Error: --to: `ledger_url` is not an SQLAlchemy URL" in wrong.stderr
+
+
 def test_copied_ledger_has_all_outcomes(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
