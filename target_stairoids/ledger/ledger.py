@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,7 +38,6 @@ from target_stairoids.ledger.write_buffer import WriteBuffer
 #: The cache is in KiB. It is large, because keys come in random order. The write-ahead
 #: log has up to 20 MB, because each page is in most of the large transactions.
 _PRAGMAS = (*database.SAFE_WRITES, "cache_size = -16384", "wal_autocheckpoint = 5000")
-_statements_of = lru_cache(Statements)
 _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerError)
 
 
@@ -87,7 +86,7 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
-        self._statements = _statements_of(self._connection.dialect)
+        self._statements = Statements(self._connection.dialect)
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:

@@ -47,22 +47,20 @@ def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest
 
 def resolved(
     connection: Connection, versions: Sequence[Version]
-) -> tuple[dict[Key, Latest], dict[int, Key]]:
-    """Return the last states that belong to versions, and place -> the key of each.
+) -> tuple[dict[Key, Latest], list[Key]]:
+    """Return the last states that belong to versions, and the key of each.
 
     A version whose key is shared in the meantime belongs to its person. Keys without a
     state are new.
     """
-    found = latest_of(connection, [version.key for version in versions])
-    keys = {place: version.key for place, version in enumerate(versions)}
-    moved = {
-        place: (people_in(version, version.record_key) or [version.key])[0]
-        for place, version in enumerate(versions)
-        if version.key in found and found[version.key].is_shared
-    }
-    if moved:
-        found |= latest_of(connection, list(moved.values()))
-    return found, keys | moved
+    keys = [version.key for version in versions]
+    found = latest_of(connection, keys)
+    for place, version in enumerate(versions):
+        if (last := found.get(version.key)) is not None and last.is_shared:
+            people = people_in(version, version.record_key)
+            keys[place] = (people or [version.key])[0]
+    moved = {*keys} - {version.key for version in versions}
+    return found | latest_of(connection, moved), keys
 
 
 def changed_entities(

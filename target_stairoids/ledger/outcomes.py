@@ -65,8 +65,8 @@ def _write_latest_after(
         transaction.connection, [item.version for item in versions]
     )
     rows: dict[Key, Row] = {}
-    for place, item in enumerate(versions):
-        key, before = keys[place], known.get(keys[place])
+    for item, key in zip(versions, keys, strict=True):
+        before = known.get(key)
         version = replace(item.version, key=key)
         run = item.run or transaction.run
         after = latest_after(before, version, item.outcome, run)

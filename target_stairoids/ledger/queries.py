@@ -216,22 +216,27 @@ def _left_over(ledger: Ledger, stream: int) -> list[Version]:
     return [version for version in versions if version.stream == stream]
 
 
-def known_elsewhere(
-    ledger: Ledger, sources: Collection[bytes]
-) -> list[tuple[bytes, str, str]]:
-    """Return source digest, stream and mapping of records that earlier runs sent.
+def records_like(
+    ledger: Ledger, sources: Collection[bytes | None]
+) -> list[tuple[Key, bytes, str, str | None]]:
+    """Return key, source digest, stream and bookmark value of records sent before.
 
-    Those that they may have sent count as well, here and in the next queries.
+    Those that earlier runs may have sent come last.
     """
-    columns = latest.c.source_digest, streams.c.name, latest.c.mapping
-    query = in_scope(ledger.scope, latest, *columns).where(latest.c.run != ledger.run)
-    asked = blocks(sources, PARAMETERS // 2)
-    queries = [query.where(latest.c.source_digest.in_(block)) for block in asked]
-    found = [tuple(row) for one in queries for row in ledger.rows(one)]
+    of = latest.c
+    columns = of.entity, of.mapping, of.source_digest, streams.c.name, of.bookmark_value
+    query = in_scope(ledger.scope, latest, *columns).where(of.run != ledger.run)
+    found = [
+        ((entity, mapping), source, stream, value)
+        for block in blocks(sources, PARAMETERS // 2)
+        for entity, mapping, source, stream, value in ledger.rows(
+            query.where(of.source_digest.in_(block))
+        )
+    ]
     return found + [
-        (source, claim.stream_name, claim.version.mapping)
+        (claim.version.key, source, claim.stream_name, claim.version.bookmark_value)
         for claim in ledger.left_over
-        if (source := claim.version.source_digest) in sources
+        if (source := claim.version.source_digest) in sources and source
     ]
 
 
@@ -248,26 +253,6 @@ def known_contents(
     for left in _left_over(ledger, stream):
         found |= {left.content_digest or b"", left.email or left.domain or b""}
     return found.intersection(sample)
-
-
-def rows_like(
-    ledger: Ledger, stream: int, sources: Collection[bytes | None]
-) -> dict[Key, tuple[bytes, str, str | None]]:
-    """Return key -> source digest, mapping and bookmark value of records sent before.
-
-    They are those of a stream with some sources.
-    """
-    its = latest.c.source_digest, latest.c.mapping, latest.c.bookmark_value
-    query = select(latest.c.entity, *its).where(
-        latest.c.stream == stream,
-        latest.c.source_digest.in_(sources),
-        latest.c.run != ledger.run,
-    )
-    found = {(entity, row[1]): tuple(row) for entity, *row in ledger.rows(query)}
-    for left in _left_over(ledger, stream):
-        if (source := left.source_digest) in sources:
-            found[left.key] = source, left.mapping, left.bookmark_value
-    return found
 
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:

@@ -136,20 +136,13 @@ class Statements:
         keys = table.c.keys()
         return str(replaced.compile(dialect=self._positional, column_keys=keys))
 
-    def _add_dead_letter(self) -> sa.Insert:
+    def _add_dead_letter(self) -> Any:  # noqa: ANN401 - of either dialect
         statement = self.insert_into(dead_letters)
-        new = statement.excluded
-        kept = {"id", "entity", "mapping", "state_digest", "stream", "stream_name"}
-        kept |= {"first_at", "attempts"}
-        replaced = [column.name for column in dead_letters.c if column.name not in kept]
-        added: sa.Insert = statement.on_conflict_do_update(
-            index_elements=["entity", "mapping", "state_digest"],
-            set_={
-                **{name: new[name] for name in replaced},
-                "attempts": dead_letters.c.attempts + new.attempts,
-            },
-        )
-        return added
+        key = ("entity", "mapping", "state_digest")
+        kept = {*key, "id", "stream", "stream_name", "first_at"}
+        new = {n: column for n, column in statement.excluded.items() if n not in kept}
+        new["attempts"] += dead_letters.c.attempts
+        return statement.on_conflict_do_update(index_elements=key, set_=new)
 
 
 @dataclass(eq=False)
@@ -210,8 +203,8 @@ class Transaction:
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
         return holders, {
-            version.key: (latest.get(keys[place]), states.get(version.record_key, []))
-            for place, version in enumerate(versions)
+            version.key: (latest.get(key), states.get(version.record_key, []))
+            for version, key in zip(versions, keys, strict=True)
         }
 
     def claim_again(self, claim: Claim, attempts: int, at: str) -> bool:

@@ -340,11 +340,14 @@ class RecordProcessor:
         new = counts.new[:left]
         if not new or len(new) < min(counts.compared, left):
             return
-        rows = queries.rows_like(
-            self.ledger, stream.number, [version.source_digest for version in new]
-        )
         has_read = self.outcomes.identity.has_read
-        known = {rows[key] for key in rows if key not in read and not has_read(key)}
+        sources = [version.source_digest for version in new]
+        gone = {
+            key: (source, key[1], value)
+            for key, source, name, value in queries.records_like(self.ledger, sources)
+            if name == stream.schema.name and key not in read and not has_read(key)
+        }
+        known = {*gone.values()}
         counts.compared += len(new)
         counts.rekeyed += sum(
             (v.source_digest, v.mapping, v.bookmark_value) in known for v in new

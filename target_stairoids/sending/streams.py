@@ -16,7 +16,7 @@ from target_stairoids.checks.stream_checks import (
     SOURCE,
     StreamChecks,
 )
-from target_stairoids.dedup.duplicate_rules import Version
+from target_stairoids.dedup.duplicate_rules import Key, Version
 from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
@@ -129,15 +129,15 @@ class Stream:
         return "" if is_same else "the columns that identify its records are others"
 
     def known_as(
-        self, rows: Iterable[tuple[bytes, str, str]]
+        self, records: Iterable[tuple[Key, bytes, str, str | None]]
     ) -> tuple[set[bytes], str, str]:
-        """Return the sources that have another identity, its names, and advice.
-
-        Args:
-            rows: Source digest, stream and mapping of records in the ledger.
-        """
+        """Return the sources that have another identity, its names, and advice."""
         name, same = self.schema.name, self.same_mappings
-        known = [row for row in rows if row[1] != name or row[2] not in same]
+        known = [
+            (source, stream, mapping)
+            for (_, mapping), source, stream, _ in records
+            if stream != name or mapping not in same
+        ]
         others = sorted({(stream, mapping) for _, stream, mapping in known})
         names = " and ".join(f"{as_code(s)} ({_shown(m)})" for s, m in others)
         rename = self._rename_from(*others[0]) if others else ""
@@ -390,8 +390,7 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         known = queries.known_contents(ledger, stream.number, sample)
         checks.compared(known, "under other keys")
     else:
-        elsewhere = queries.known_elsewhere(ledger, sample)
-        checks.compared(*stream.known_as(elsewhere))
+        checks.compared(*stream.known_as(queries.records_like(ledger, sample)))
 
 
 def _warn_of_keys(stream: Stream) -> None:
