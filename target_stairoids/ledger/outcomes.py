@@ -28,7 +28,10 @@ LoggedSignal = tuple[
 def write_outcomes(
     transaction: Transaction, versions: Collection[SettledVersion]
 ) -> None:
-    """Write outcomes, and delete the claims and dead letters that end with them."""
+    """Write outcomes, and delete the claims and dead letters that end with them.
+
+    Of two outcomes of one version, the later one counts.
+    """
     _write_latest_after(transaction, versions)
     insert_settled(transaction, versions)
     accepted_now = [item for item in versions if item.outcome is Outcome.ACCEPTED]

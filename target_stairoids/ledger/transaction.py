@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from sqlalchemy.dialects import sqlite
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup
-from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.schema import (
     LOGGED,
     api_keys,
@@ -40,7 +39,6 @@ from target_stairoids.ledger.structs import (
     Known,
     KnownMapping,
     NotifiedState,
-    SettledVersion,
     claim_from,
 )
 
@@ -159,7 +157,7 @@ class Transaction:
 
     def claim(
         self, wanted: Sequence[Claim], api_key: bytes, at: str
-    ) -> tuple[dict[Key, int], dict[Key, tuple[Latest | None, list[Settled]]]]:
+    ) -> dict[Key, tuple[Latest | None, list[Settled]]]:
         """Claim entities before their signals are sent.
 
         Args:
@@ -167,11 +165,8 @@ class Transaction:
             at: The time on the server's clock, else `OWN_CLOCK` and our time.
 
         Returns:
-            The run that holds each claim that is not ours. The last state and the
-            settled states that belong to each claim that is.
+            The last state and the settled states that belong to each claim of ours.
         """
-        if not wanted:
-            return {}, {}
         rows = [
             {
                 **asdict(claim),
@@ -192,17 +187,10 @@ class Transaction:
             text = self.statements.claim(len(block))
             values = tuple(row[name] for row in block for name in _CLAIMED)
             ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
-        holders = {
-            claim.version.key: self.connection.execute(
-                sa.select(claims.c.run).where(_claims_of(claim.version))
-            ).scalar_one()
-            for claim in wanted
-            if claim.version.key not in ours
-        }
         versions = [c.version for c in wanted if c.version.key in ours]
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
-        return holders, {
+        return {
             version.key: (latest.get(key), states.get(version.record_key, []))
             for version, key in zip(versions, keys, strict=True)
         }
@@ -243,11 +231,6 @@ class Transaction:
         self.connection.exec_driver_sql(self.statements.end_claim, row)
 
     # Outcomes
-
-    def settle(self, versions: Collection[SettledVersion]) -> None:
-        """Write outcomes. Of two outcomes of one version, the later one counts."""
-        if versions:
-            write_outcomes(self, versions)
 
     def accepted_among(self, ids: Iterable[str]) -> set[str]:
         """Return those of some Stairoids signal ids that the ledger has as accepted.

@@ -41,6 +41,7 @@ from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, IncompleteError
 from target_stairoids.ledger import dead_letters, lookup
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.structs import DeadLetter, Known, SettledVersion
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
@@ -384,7 +385,7 @@ class ResponseHandler:
 
     def write_settled(self, transaction: Transaction) -> None:
         """Write the outcomes so far."""
-        transaction.settle(self._settled)
+        write_outcomes(transaction, self._settled)
         self._settled.clear()
         scope = self.settings.scope
         for pair, known in self._known.items():

@@ -322,15 +322,14 @@ class Scheduler:
         streams = {signal.number: signal.claim.version.stream for signal in new}
         wanted = [signal.claim for signal in new]
         self._ledger.buffer.write_before(transaction, streams)
-        holders, known = transaction.claim(wanted, self._api_key, at)
+        ours = transaction.claim(wanted, self._api_key, at)
         for signal in new:
-            key = signal.claim.version.key
-            if key in holders:
+            if (known := ours.get(signal.claim.version.key)) is None:
                 self._yield_to(transaction, signal)
                 continue
             signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
             signal.claimed = now
-            if self._is_due(transaction, signal, *known[key]):
+            if self._is_due(transaction, signal, *known):
                 starting.append(signal)
         return starting
 

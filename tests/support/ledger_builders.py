@@ -9,6 +9,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome, Version
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
 
 #: Opens one more ledger, as another process does. See the fixture `opened`.
@@ -75,8 +76,10 @@ def claim(ledger: Ledger, version: Version, **more: Any) -> int | None:
     """Claim a version; return the run that holds the claim if it is not ours."""
     with ledger.transaction() as transaction:
         claims = [a_claim(version, **more)]
-        holders, _ = transaction.claim(claims, b"key", timestamp())
-    return holders.get(version.key)
+        if transaction.claim(claims, b"key", timestamp()):
+            return None
+        holder = transaction.claim_on(version)
+    return holder.run if holder else None
 
 
 def settle(
@@ -88,7 +91,7 @@ def settle(
     """Write one outcome of versions in one transaction."""
     settled = [SettledVersion(version=v, outcome=outcome, **more) for v in versions]
     with ledger.transaction() as transaction:
-        transaction.settle(settled)
+        write_outcomes(transaction, settled)
 
 
 def add_dead_letters(ledger: Ledger, *added: DeadLetter) -> None:
@@ -112,7 +115,7 @@ def accepted(number: int) -> SettledVersion:
 def accept(ledger: Ledger, number: int) -> None:
     """Write an accepted signal."""
     with ledger.transaction() as transaction:
-        transaction.settle([accepted(number)])
+        write_outcomes(transaction, [accepted(number)])
 
 
 def opened(url: str) -> Ledger:

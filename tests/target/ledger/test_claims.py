@@ -51,13 +51,13 @@ def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
     versions = [a_version(entity=name) for name in "ab"]
 
     with ledger.transaction() as transaction:
-        holders, _ = transaction.claim(
+        ours = transaction.claim(
             [a_claim(v) for v in versions], b"key", "2024-06-15T14Z"
         )
 
     found = [claim_on(ledger, version) for version in versions]
     assert [claim and claim.claimed_at for claim in found] == ["2024-06-15T14Z"] * 2
-    assert holders == {}
+    assert ours.keys() == {version.key for version in versions}
 
 
 def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:

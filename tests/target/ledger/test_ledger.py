@@ -17,6 +17,7 @@ from target_stairoids.dedup.duplicate_rules import (
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.maintenance import copy
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.queries import counts, entities_of
 from target_stairoids.ledger.structs import SettledVersion
 from tests.support.ledger_builders import (
@@ -94,7 +95,8 @@ def test_outcome_is_visible_to_all_later_and_parallel_runs(opened: Opened) -> No
 
 def settle_and_fail(ledger: Ledger, version: Version) -> None:
     with ledger.transaction() as transaction:
-        transaction.settle([SettledVersion(version=version, outcome=Outcome.ACCEPTED)])
+        accepted = SettledVersion(version=version, outcome=Outcome.ACCEPTED)
+        write_outcomes(transaction, [accepted])
         raise KeyError
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.reporting.report import Report
 from target_stairoids.sync_log.tap import TapStairoidsSignals
 from tests.support.commands import signals
@@ -190,7 +191,7 @@ def test_writers_on_postgresql_are_emitted_in_the_order_of_their_commits(
     with opened(postgres_url) as one, opened(postgres_url) as other:
         late = Thread(target=accept, args=(other, 2))
         with one.transaction() as transaction:
-            transaction.settle([accepted(1)])
+            write_outcomes(transaction, [accepted(1)])
             late.start()  # it waits for the open transaction
             during = tap.ids()
         late.join()
