@@ -16,6 +16,7 @@ from target_stairoids.ledger.structs import Claim, DeadLetter, SettledVersion
 Opened = Callable[..., Ledger]
 
 API = "https://api.stairoids.com"
+API_KEY = "sk_test_sandbox"  # that of a `TargetUnderTest`
 SIGNAL = b'{"type":"trial","source":"crm"}'
 MONDAY = "t2024-01-01T00:00:00.000000+00:00"
 TUESDAY = "t2024-01-02T00:00:00.000000+00:00"
@@ -76,7 +77,8 @@ def claim(ledger: Ledger, version: Version, **more: Any) -> int | None:
     """Claim a version; return the run that holds the claim if it is not ours."""
     with ledger.transaction() as transaction:
         claims = [a_claim(version, **more)]
-        if transaction.claim(claims, b"key", timestamp()):
+        key = ledger.key_digest(API_KEY)
+        if transaction.claim(claims, key, timestamp()):
             return None
         holder = transaction.claim_on(version)
     return holder.run if holder else None
