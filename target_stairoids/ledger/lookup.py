@@ -69,7 +69,6 @@ def changed_entities(
     """Return the entities whose last state is not the marked one.
 
     In most syncs that is a small part, so most records cost no result row at all.
-    `Ledger.changed_entities` describes the values.
     """
     columns = ", ".join(f"l.{name}" for name in _LATEST)
     text = (
@@ -132,9 +131,7 @@ def _rows_of(
 ) -> Iterator[tuple[str, Sequence[Any]]]:
     """Yield mapping and row of a SELECT about digests, for a block of them at a time.
 
-    Args:
-        text: It has `{asked}` for digests, and `?` behind it for the mapping.
-        asked: Mapping -> the digests.
+    The text has `{asked}` for digests, and `?` behind it for the mapping.
     """
     for mapping, listed in asked.items():
         width = len(listed[0]) if listed else 1

@@ -212,10 +212,6 @@ requests = sa.Table(
 )
 
 
-#: Dialect -> its statements, as text that SQLAlchemy makes once.
-_STATEMENTS: dict[str, list[str]] = {}
-
-
 def is_created(connection: sa.Connection) -> bool:
     """Return whether a database holds a ledger."""
     return sa.inspect(connection).has_table(meta.name)
@@ -225,28 +221,15 @@ def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
     meta.create(connection, checkfirst=True)
     if connection.scalar(sa.select(meta.c.value)) is None:
-        for statement in _statements(connection.dialect):
-            connection.exec_driver_sql(statement)
-        rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
-        for name, value in rows.items():
-            connection.execute(sa.insert(meta).values(name=name, value=value))
-
-
-def _statements(dialect: sa.Dialect) -> list[str]:
-    """Return the statements that create the other tables and the indexes."""
-    if dialect.name not in _STATEMENTS:
         for index in (settled_signal, latest_person):
             # Only now, because these options import all drivers of their dialect.
             first = index.columns[0].is_not(None)
-            index.dialect_kwargs[f"{dialect.name}_where"] = first
-        parts: list[sa.schema.ExecutableDDLElement] = []
-        for table in metadata.sorted_tables:
-            if table is not meta:
-                parts.append(sa.schema.CreateTable(table))
-                parts += [sa.schema.CreateIndex(index) for index in table.indexes]
-        texts = [str(part.compile(dialect=dialect)) for part in parts]
-        _STATEMENTS[dialect.name] = texts
-    return _STATEMENTS[dialect.name]
+            index.dialect_kwargs[f"{connection.dialect.name}_where"] = first
+        tables = [table for table in metadata.sorted_tables if table is not meta]
+        metadata.create_all(connection, tables, checkfirst=False)
+        rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
+        for name, value in rows.items():
+            connection.execute(sa.insert(meta).values(name=name, value=value))
 
 
 def checked_secret_of(connection: sa.Connection) -> bytes:

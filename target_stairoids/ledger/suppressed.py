@@ -31,7 +31,7 @@ class SuppressionRow(msgspec.Struct, frozen=True, gc=False):
     """A record of a mapping with `suppress`.
 
     Attributes:
-        name: The address or domain; None if the record has none.
+        name: The address or domain.
         is_removed: Whether the record was deleted at its source, or `when` excludes it.
     """
 

@@ -190,8 +190,7 @@ class WriteBuffer:
     ) -> None:
         """Change an entity's last state.
 
-        Args:
-            before: That in the database, for an entity that is not of the block.
+        `before` is that in the database, for an entity that is not of the block.
         """
         if (expected := self._expected.get(key)) is not None:
             expected.latest = after
@@ -247,8 +246,7 @@ class WriteBuffer:
     def expect(self, number: int, version: Version, run: int | None = None) -> None:
         """Note the last state that a signal in the queue will leave.
 
-        Args:
-            run: The run that read its record, if it is not this one.
+        `run` is the one that read its record, if it is not this one.
         """
         run = self.run if run is None else run
         before = self.latest(version.key)
@@ -304,10 +302,7 @@ class WriteBuffer:
     def write_before(self, transaction: Transaction, claimed: dict[int, int]) -> None:
         """Write new mappings of the streams of signals that are claimed next.
 
-        Write everything if the signals replace an unwritten state.
-
-        Args:
-            claimed: Number of a signal -> number of its stream.
+        Write everything if the signals, each with its stream, replace unwritten states.
         """
         known = [its for n in claimed if (its := self._signals.get(n)) is not None]
         for its in known:

@@ -14,9 +14,8 @@ class Checkpoint:
     """Holds STATE messages back until the signals before them are settled.
 
     Attributes:
-        emit: Is called with each STATE to emit, as JSON text.
-        flush: Is called before, so that all outcomes are on disk.
-        emitted_at: When, in monotonic seconds, the last STATE was emitted.
+        flush: Is called before `emit`, so that all outcomes are on disk.
+        emitted_at: Monotonic time of the last STATE.
         emits_each: Whether each STATE is emitted. Otherwise the newest one replaces all
             before it.
     """

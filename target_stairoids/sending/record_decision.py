@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         has_null_key: Whether it lacks a key that its stream declares.
         is_by_person: Whether the person identifies it, because no key does (`once`).
         dead_letter: The dead letter that a person sends again, if it is one.
-        when_error: The error of `when`, once `why_filtered` was asked.
     """
 
     stream: Stream
@@ -71,22 +71,13 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     dead_letter: int | None = None
     is_suppressed: bool = False
     _version: Version | None = None
-    when_error: InvalidSignalError | None = None
-    _why_filtered: str | None = None
 
     @property
     def why_filtered(self) -> str:
-        """Why the record becomes no signal; "" if it may, or `when` has an error."""
-        if self._why_filtered is None:
-            self._why_filtered = ""
-            try:
-                record = self.record
-                names = tuple(record.canonical if record.text else record.key)
-                if self.mapping.may_filter(names):
-                    self._why_filtered = self.mapping.why_filtered(record.fields)
-            except InvalidSignalError as error:
-                self.when_error = error
-        return self._why_filtered
+        """Why the record becomes no signal, or `InvalidSignalError`; "" if it may."""
+        record, mapping = self.record, self.mapping
+        names = tuple(record.canonical if record.text else record.key)
+        return mapping.why_filtered(record.fields) if mapping.may_filter(names) else ""
 
     @property
     def is_deleted(self) -> bool:
@@ -269,9 +260,9 @@ def draft_of(mapped: MappedRecord, settings: Settings) -> Draft:
         return _DELETED
     if mapped.is_suppressed:
         return _SUPPRESSED
-    if reason := mapped.why_filtered:
-        return Draft(Outcome.FILTERED, reason)
     try:
+        if reason := mapped.why_filtered:
+            return Draft(Outcome.FILTERED, reason)
         return _signal_draft(mapped, settings)
     except InvalidSignalError as error:
         return Draft(Outcome.INVALID, error.reason)
@@ -279,8 +270,6 @@ def draft_of(mapped: MappedRecord, settings: Settings) -> Draft:
 
 def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
     mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
-    if mapped.when_error is not None:
-        raise mapped.when_error
     has_no_key = mapped.has_null_key and mapped.null_columns >= {*mapping.key}
     if has_no_key and mapping.has_own_key:
         names = ", ".join(f"`{name}`" for name in mapping.key)
@@ -342,10 +331,11 @@ def known_outcome(
     mapped: MappedRecord, latest: Latest, settings: Settings
 ) -> tuple[Version, Outcome] | None:
     """Return version and outcome of a record that certainly repeats the last signal."""
-    if latest.content_digest is None:
+    if latest.content_digest is None or mapped.is_suppressed or mapped.is_deleted:
         return None
-    if mapped.is_suppressed or mapped.is_deleted or mapped.why_filtered:
-        return None
+    with contextlib.suppress(InvalidSignalError):
+        if mapped.why_filtered:
+            return None
     columns = mapped.mapping.columns
     is_same_content = (
         columns.knows_content
