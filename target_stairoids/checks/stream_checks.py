@@ -77,6 +77,11 @@ class StreamChecks(Generic[Held]):
         return max(_LEAST, int(self.known * _SHARE))
 
     @property
+    def _people(self) -> int:
+        """How many keys were read for other people only."""
+        return len(self.others) + self._others
+
+    @property
     def _allow(self) -> str:
         return shell_command("stairoids-signals ledger allow", self.stream)
 
@@ -183,14 +188,14 @@ class StreamChecks(Generic[Held]):
             f"{shell_command('stairoids-signals ledger reset-order', self.stream)}. "
         )
         others = (
-            f"{len(self.others)} of them are about other people or companies. If two "
+            f"{self._people} of them are about other people or companies. If two "
             f"databases share this ledger, {_NAMESPACE}. "
         )
         self.fire(
             BULK_CHANGE,
             f"Stream {as_code(self.stream)}: more than {self.limit} of its "
             f"{self.known} known entities have changed in this run. "
-            f"{older if self._older else ''}{others if self.others else ''}"
+            f"{older if self._older else ''}{others if self._people else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "
             "baseline` once. It remembers new records too, and sends none. If the "
@@ -200,8 +205,10 @@ class StreamChecks(Generic[Held]):
 
     def another_person(self) -> None:
         """Count a record whose key was sent for another person (`once`)."""
+        if self.is_allowed:
+            return
         self._others += 1
-        if self._others > self.limit and not self.is_allowed:
+        if self._others > self.limit:
             self.fire(
                 ANOTHER_PERSON,
                 f"Stream {as_code(self.stream)}: more than {self.limit} keys were "
@@ -311,7 +318,7 @@ class StreamChecks(Generic[Held]):
 
     def _admitted(self) -> list[Held]:
         """Return the signals that wait, unless too many keys have other people."""
-        if self.changed + len(self.others) > self.limit:
+        if self.changed + self._people > self.limit:
             self._fire_bulk_change()
         return [] if self.fired else self.taken()
 

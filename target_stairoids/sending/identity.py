@@ -322,6 +322,9 @@ class Identity:
         step = decide(version, facts)
         before = last_sent(version, facts.states, facts.send)
         if step.action is Action.SHARE:
+            assert latest is not None  # noqa: S101 - it is about another person
+            if latest.run != self._buffer.run and not read & Read.AS_LATEST:
+                self.others.add(version.record_key)
             self._share(version)
             person, latest = self._of_person(version)
             return self._decide(record, person, latest, states, counts=counts)

@@ -188,6 +188,13 @@ CASES = {
         Input(PLAN, rows(60, email=other_person)).with_item(send="once"),
         "already sent for other people",
     ),
+    "once, several other people of each key": Case(
+        ONCE,
+        Input(
+            PLAN, [*rows(60, email=other_person), *rows(60, email=second_person)]
+        ).with_item(send="once"),
+        PEOPLE,
+    ),
     "once, 51 other people": Case(
         ONCE,
         Input(PLAN, [*rows(51, email=other_person), *rows(60)[51:]]).with_item(
