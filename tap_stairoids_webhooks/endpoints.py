@@ -87,6 +87,8 @@ class Endpoints:
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
         if 300 <= status < 400:
             msg += ": a redirect, which is not followed; check --api-url"
+        if status == 404 and url == self._url:
+            msg += ": check --api-url"
         if status in {401, 403}:
             msg += ": check the API key and its scope (read_write)"
         raise StairoidsError(msg)

@@ -417,18 +417,14 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
     connection.cursor_factory = BinaryCursor
 
 
-def _missing_folder(place: str) -> str:
-    """Return words about a missing folder of a file; empty for other stores."""
-    folder = Path(place).parent
-    is_missing = folder.is_absolute() and not folder.exists()
-    return f"the folder {folder} does not exist; " if is_missing else ""
-
-
 def missing(place: str) -> str:
     """Return the message for a store that does not exist."""
+    folder = Path(place).parent
+    is_mistyped = folder.is_absolute() and folder.name != ".stairoids"
+    lacks = f", and no folder {folder}" if is_mistyped and not folder.exists() else ""
     return (
-        f"there is no store at {place}: {_missing_folder(place)}start the receiver"
-        f" (stairoids-webhooks serve) with this store, or name another. {_STORE_URL}"
+        f"there is no store at {place}{lacks}: start the receiver (stairoids-webhooks"
+        f" serve) with this store, or name another. {_STORE_URL}"
     )
 
 

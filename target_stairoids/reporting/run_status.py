@@ -147,7 +147,7 @@ def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
     steps = list(_next(decided, dead_letters))
     left = _left_by(runs)
     if left is not None and left is not decided and not decided.exit_code:
-        text += f" Run {left.run} before {words_of(left)} No later run has read the "
+        text += f" Run {left.run} before it {words_of(left)} No later run has read the "
         text += "records of its pending signals."
         steps = [*_next(left, 0), *steps]
     return Status(

@@ -357,6 +357,7 @@ def test_delete_escapes_the_id(api: Api) -> None:
         (403, {"error": {"code": "x"}, "meta": {"request_id": "r1"}}, "request_id=r1"),
         (401, None, "check the API key"),
         (500, "<html>", "responded 500"),
+        (404, None, "responded 404: check --api-url"),
         (302, None, "responded 302: a redirect, which is not followed; check --api"),
         (200, {"other": 1}, "shape this version does not know: check --api-url"),
     ],

@@ -341,7 +341,7 @@ def test_signals_that_no_later_run_has_read_are_pending_still() -> None:
     (done,) = statuses_of([set_aside, read], 0)
 
     assert (open_one.state, done.state, done.next) == ("attention", "ok", [])
-    assert "completed. Run 7 before failed: Stream `deals`: odd." in open_one.text
+    assert "completed. Run 7 before it failed: Stream `deals`: odd." in open_one.text
     assert "ledger allow deals" in (open_one.next[0].command or "")
 
 
