@@ -61,7 +61,6 @@ def _canonical(value: object, depth: int = 0) -> object:
 
 
 def _with_one_spelling(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return fields in which equal numbers and times have one spelling."""
     odd = {
         name: _canonical(value)
         for name, value in fields.items()

@@ -153,7 +153,6 @@ def reset_order(ledger: Ledger, stream: str) -> int:
 
 
 def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -> int:
-    """Rename a mapping of a stream; return how many rows have its name."""
     changed = 0
     for table in (latest, settled, claims, dead_letters, mappings, suppressed):
         named = update(table).filter_by(stream=stream, mapping=old)

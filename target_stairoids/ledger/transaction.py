@@ -261,7 +261,6 @@ class Transaction:
         self._put(known_signals, scope=scope, source=source, type=type_, **values)
 
     def _put(self, table: sa.Table, **values: Any) -> None:
-        """Insert a row, or replace the values of the row with its key."""
         statement = self.statements.insert_into(table).values(values)
         key = table.primary_key.columns.keys()
         self.write(statement.on_conflict_do_update(index_elements=key, set_=values))

@@ -94,7 +94,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return self._version
 
     def _version_of(self, value: str | None, state: bytes | None = None) -> Version:
-        """Return its version with a bookmark value, and maybe a known state digest."""
         record, columns = self.record, self.mapping.columns
         if state is None:
             state = record.state_digest(self.key[0], columns.stateless)
@@ -211,7 +210,6 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
 def _keyless(
     stream: Stream, mapping: CompiledMapping, record: Record, scope: str
 ) -> bytes:
-    """Return the entity of a record without a usable key."""
     identity: object = "person"  # with `once`; a company's name alone is none
     if mapping.send != "once" or mapping.is_by_name:
         identity = mapping.columns.identity_of(record.canonical)
@@ -219,7 +217,6 @@ def _keyless(
 
 
 def _dead_letter_of(marker: object) -> tuple[int | None, str]:
-    """Return number and mapping of an exported dead letter."""
     if not isinstance(marker, str):
         return None, ""
     number, _, mapping = marker.partition(" ")

@@ -132,7 +132,9 @@ class ResponseHandler:
         was_lookup = signal.stage is Stage.LOOK_UP
         signal.stage = decision.stage
         if decision.is_unclear:
-            self._note_unclear(signal)
+            self._note(signal, "requests")
+            signal.is_unclear, signal.control, signal.lookups = True, None, 0
+            self.unclear[signal.number] = signal
         signal.lookups += was_lookup and decision.is_failure
         match decision.action:
             case Action.ACCEPT:
@@ -273,11 +275,6 @@ class ResponseHandler:
                 signal.lookups = 0
                 due = now + self.settings.verify_delay_seconds
                 self.queue.wait_until(signal, due)
-
-    def _note_unclear(self, signal: QueuedSignal) -> None:
-        self._note(signal, "requests")
-        signal.is_unclear, signal.control, signal.lookups = True, None, 0
-        self.unclear[signal.number] = signal
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:
         if not signal.recovered:
@@ -433,7 +430,6 @@ class ResponseHandler:
         )
 
     def _end_outage(self) -> None:
-        """Note that Stairoids accepted or rejected a signal."""
         if self.outage.is_told:
             logger.info("Stairoids responds again (before: %s).", self.outage.reason)
         self.outage.is_over()

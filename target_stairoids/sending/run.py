@@ -180,11 +180,6 @@ class Run:
         self.stop.set(InterruptedRunError(number))
         self._scheduler.pool.wake()
 
-    @property
-    def discards_input(self) -> bool:
-        """Whether to read the rest of the input and leave it to the next run."""
-        return self._is_forgiven(self.stop.reason)
-
     def finish(
         self, error: BaseException | None = None, *, cut: Collection[str] = ()
     ) -> None:
@@ -224,7 +219,7 @@ class Run:
             failure.args = (with_configs(str(failure)),)
         if failure is None or failure is error:
             return
-        if self._is_forgiven(failure):
+        if self.is_forgiven(failure):
             logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
             return
         raise failure
@@ -236,13 +231,13 @@ class Run:
         return check.signals.unexplained if isinstance(check, LedgerRebuild) else 0
 
     def _set_aside(self) -> list[str]:
-        """Return which streams and sources a person must decide on, and why."""
+        """Return the reasons why a person must decide on streams and sources."""
         texts = [*self._outcomes.set_aside.values()]
         if held_back := self._scheduler.held_back:
             texts.append(refusal({source for source, _ in held_back}))
         return texts
 
-    def _is_forgiven(self, failure: BaseException | None) -> bool:
+    def is_forgiven(self, failure: BaseException | None) -> bool:
         """Return whether a run that ends with this failure has exit code 0."""
         may_be_left = self._settings.on_incomplete == "succeed"
         return may_be_left and isinstance(failure, IncompleteError)
@@ -250,7 +245,6 @@ class Run:
     # The loop
 
     def _decide(self) -> None:
-        """Decide on the records that were read."""
         self.records.flush()
         if self._queue.unfinished and self._ledger.buffer.size:
             self._ledger.flush()  # the rules are applied again, to the database
@@ -397,7 +391,6 @@ class Run:
         return None
 
     def _may_remember(self, stream: Stream) -> bool:
-        """Return whether the ledger may remember the mappings of a stream."""
         held_back = {name for _, name in self._scheduler.held_back}
         is_held_back = stream.schema.name in held_back
         may = not is_held_back and not self._settings.is_partial
@@ -405,7 +398,7 @@ class Run:
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         exit_code = 0
-        if failure is not None and not self._is_forgiven(failure):
+        if failure is not None and not self.is_forgiven(failure):
             exit_code = getattr(failure, "exit_code", 1)
         self.report.unanswered = self._scheduler.responses.unanswered
         limiter = self._scheduler.limiter

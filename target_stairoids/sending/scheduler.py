@@ -255,7 +255,6 @@ class Scheduler:
         return self.pool.room(ahead=self._runs_ahead)
 
     def _slots(self, now: float) -> int:
-        """Return how many requests may start."""
         if self._stop.reason is not None:
             return 0
         return min(self._room, self.limiter.room(now))

@@ -394,7 +394,6 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
 
 
 def _warn_of_keys(stream: Stream) -> None:
-    """Warn about records that their key does not identify."""
     name = stream.schema.name
     if stream.counts.null_keys:
         logger.warning(
@@ -419,7 +418,6 @@ def _columns(names: Iterable[str]) -> str:
 
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:
-    """Return the parts of a mapping that the ledger remembers."""
     columns = sorted(mapping.key)
     if not columns:
         names = filter(mapping.columns.identifies, schema.properties)
