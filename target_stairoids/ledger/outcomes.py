@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec.structs import astuple, replace
@@ -11,11 +11,8 @@ from msgspec.structs import astuple, replace
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.structs import SettledVersion
-    from target_stairoids.ledger.transaction import Transaction
-    from target_stairoids.ledger.write_buffer import LatestRow
+from target_stairoids.ledger.structs import LatestRow, SettledVersion
+from target_stairoids.ledger.transaction import Transaction
 
 Row = tuple[Any, ...]
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the

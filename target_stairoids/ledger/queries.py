@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
 from target_stairoids.dedup.record import person_digest
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, is_used
 from target_stairoids.ledger.schema import (
     api_keys,
@@ -47,9 +48,6 @@ from target_stairoids.ledger.structs import (
     NotifiedState,
     PipelineFacts,
 )
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.ledger import Ledger
 
 
 def counts(ledger: Ledger) -> dict[str, dict[str, int]]:

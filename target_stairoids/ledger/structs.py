@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from target_stairoids.dedup.duplicate_rules import Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, Version
 
 #: Before a time of a claim if it is of our own clock, because the server's was unknown.
 OWN_CLOCK = "~"
@@ -63,6 +63,20 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     accepted_at: str | None = None
     is_claimed: bool = True
     closes_older: bool = False
+
+
+class LatestRow(msgspec.Struct, gc=False):
+    """The last state of an entity, to be written.
+
+    Attributes:
+        before: The row in the database; None if there is none. A row that another run
+            has changed meanwhile stays as it is.
+    """
+
+    key: Key
+    stream: int
+    latest: Latest
+    before: Latest | None
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -29,30 +29,19 @@ from target_stairoids.ledger.outcomes import (
     write_latest,
     write_seen_again,
 )
-from target_stairoids.ledger.structs import DeadLetter, KnownMapping, SettledVersion
-
-if TYPE_CHECKING:
-    from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.ledger.structs import (
+    DeadLetter,
+    KnownMapping,
+    LatestRow,
+    SettledVersion,
+)
+from target_stairoids.ledger.transaction import Transaction
 
 T = TypeVar("T")
 
 #: Rows after which it is time to write; each takes about half a kilobyte of memory.
 FULL = 20_000
 _LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE}
-
-
-class LatestRow(msgspec.Struct, gc=False):
-    """The last state of an entity, to be written.
-
-    Attributes:
-        before: The row in the database; None if there is none. A row that another run
-            has changed meanwhile stays as it is.
-    """
-
-    key: Key
-    stream: int
-    latest: Latest
-    before: Latest | None
 
 
 class _Expected(msgspec.Struct, gc=False, eq=False):
