@@ -141,10 +141,15 @@ def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark."""
     if not path.strip():
         raise WrongConfigError(["--config is empty. Name a JSON file, or write ENV."])
+    if path.lstrip()[0] in "{[":  # not repeated, because it may hold a secret
+        raise WrongConfigError(
+            ["--config has JSON. Name a file with it, or write ENV."]
+        )
     try:
         content = local_path(path).read_bytes()
     except FileNotFoundError:
-        raise WrongConfigError([f"{path}: no such file"]) from None
+        hint = "; did you mean `ENV`?" if path.upper() == ENVIRONMENT else ""
+        raise WrongConfigError([f"{path}: no such file{hint}"]) from None
     except OSError as failure:
         error = f"{path} cannot be read: {failure.strerror}"
         raise WrongConfigError([error]) from None

@@ -310,8 +310,8 @@ def discard(
     from target_stairoids.ledger import dead_letters as stored
 
     found = [dead.id for dead in _find(ledger, ids=ids)]
-    count = counted(len(found), "dead letter")
-    if is_confirmed(f"{count} of {len(set(ids))} are there."):
+    many = "dead letters with these ids are there."
+    if is_confirmed(counted(len(found), "dead letter with these ids is there.", many)):
         with ledger.transaction() as transaction:
             stored.discard(transaction, found)
         _summarise(found, ids, "discarded", others="not there")

@@ -91,6 +91,22 @@ def test_config_in_yaml_is_told_that_configs_are_json(
     ) == (is_yaml)
 
 
+@pytest.mark.parametrize("text", ['{"api_key": "canary"}', ' [{"canary": 1}]'])
+def test_json_in_place_of_a_file_is_not_repeated(text: str) -> None:
+    with pytest.raises(WrongConfigError) as wrong:
+        read_file(text)
+
+    assert str(wrong.value).startswith("--config has JSON. Name a file with it")
+    assert "canary" not in str(wrong.value)
+
+
+def test_environment_in_lower_case_is_named() -> None:
+    with pytest.raises(
+        WrongConfigError, match=r"env: no such file; did you mean `ENV`"
+    ):
+        read_file("env")
+
+
 def test_config_without_a_name_is_told_apart_from_a_folder() -> None:
     with pytest.raises(WrongConfigError, match=r"^--config is empty. Name a JSON file"):
         read_file("")

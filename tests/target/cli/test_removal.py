@@ -29,7 +29,7 @@ REMOVALS = [
         "stairoids-signals ledger erase --email u1@example.com",
         "1 claim, dead letter or key",
     ),
-    ("stairoids-signals dead-letters discard 1", "1 dead letter of 1"),
+    ("stairoids-signals dead-letters discard 1", "1 dead letter with"),
     ("stairoids-webhooks prune --older-than 1d", "2 events"),
     (f"stairoids-webhooks erase --email {EMAIL}", "3 events"),
     ("stairoids-webhooks forget crm", "the consumer 'crm'"),
@@ -114,6 +114,6 @@ def test_removal_on_a_terminal_asks(home: Path, reply: str, count: int) -> None:
 
     os.close(here)
     os.close(there)
-    assert "1 dead letter of 1 are there. Go on? [y/N]" in done.stderr
+    assert "1 dead letter with these ids is there. Go on? [y/N]" in done.stderr
     assert done.returncode == int(reply == "n")
     assert counted(count, "dead letter") in run(f"{line} --dry-run", home)[1]
