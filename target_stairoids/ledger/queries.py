@@ -187,6 +187,13 @@ def unfinished_in(fired: dict[str, bool]) -> set[str]:
     return {n.removeprefix(UNFINISHED) for n in began if n.startswith(UNFINISHED)}
 
 
+def unfinished_baselines(ledger: Ledger) -> list[str]:
+    """Return the streams whose baseline did not end."""
+    its = checks.c.name.startswith(UNFINISHED), ~checks.c.is_allowed
+    query = select(checks.c.subject).filter_by(scope=ledger.scope).where(*its)
+    return sorted({row.subject for row in ledger.rows(query)})
+
+
 def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool, bool]:
     """Return how many entities of a stream are known, and whether their key is null.
 

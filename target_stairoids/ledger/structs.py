@@ -14,6 +14,7 @@ from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, Version
 OWN_CLOCK = "~"
 #: The check of a stream whose baseline began and did not end; a mapping's name follows.
 UNFINISHED = "unfinished baseline "
+OTHER_BASELINE = "baseline of another stream"
 NOT_ENDED = "its baseline did not end"
 
 

@@ -21,7 +21,11 @@ from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import UNFINISHED, KnownMapping
+from target_stairoids.ledger.structs import (
+    OTHER_BASELINE,
+    UNFINISHED,
+    KnownMapping,
+)
 from target_stairoids.mapping import config
 from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.privacy import privacy_warning
@@ -364,6 +368,19 @@ def checks_for(
             f"{shell_command('stairoids-signals ledger allow', name)}."
         )
         refusal = UNFINISHED + min(unfinished), reason
+    elif (
+        senders
+        and not stream.known
+        and (others := queries.unfinished_baselines(ledger))
+    ):
+        reason = (
+            f"Stream {as_code(name)} is new, and the baseline of {as_code(others[0])} "
+            "did not end, so it may not have read this one. To remember its records, "
+            "pipe the whole output of the tap into `stairoids-signals ledger baseline` "
+            "again. To send them, run "
+            f"{shell_command('stairoids-signals ledger allow', name)}."
+        )
+        refusal = OTHER_BASELINE, reason
     known = queries.entities_of(ledger, stream.number)
     checks: StreamChecks[Any] = StreamChecks(
         name,

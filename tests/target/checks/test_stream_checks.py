@@ -290,6 +290,33 @@ def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
     assert (len(new) == 2) is (decision == "baseline")
 
 
+@pytest.mark.parametrize("decision", ["baseline", "allow"])
+def test_stream_that_an_unfinished_baseline_never_read_is_not_sent(
+    sandbox: Sandbox, target: TargetUnderTest, decision: str
+) -> None:
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    whole = text + text_of([a_schema("other"), *records(5, "other")])
+    assert signals(target, "ledger", "baseline", text=text[:-500]).returncode == 1
+
+    nights = [target.run_text(whole) for _ in range(2)]
+    assert [night.exit_code for night in nights] == [1, 1]
+    for night in nights:
+        assert night.outcomes.keys() == {"duplicate", "pending"}
+        assert "`other` is new, and the baseline of `trials` did not end" in night.error
+    assert sandbox.signals == []
+
+    if decision == "baseline":
+        signals(target, "ledger", "baseline", text=whole)
+        last = target.run_text(whole)
+        assert last.outcomes == {"duplicate": 25}
+    else:
+        signals(target, "ledger", "allow", "other")
+        last = target.run_text(whole)
+        assert last.report["streams"]["other"] == {"accepted": 5}
+    more = target.run_text(text_of([a_schema("other"), *records(6, "other")]))
+    assert more.outcomes == {"duplicate": 5, "accepted": 1}
+
+
 def test_unfinished_baseline_stays_one_until_it_ends(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
