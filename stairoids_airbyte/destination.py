@@ -15,7 +15,6 @@ from typing import IO, Any
 
 import msgspec
 from msgspec.structs import replace
-from typing_extensions import override
 
 from stairoids_airbyte.catalog import items_for, messages_of
 from stairoids_airbyte.destination_settings import settings_from
@@ -41,7 +40,7 @@ from target_stairoids.input import read_messages
 from target_stairoids.ledger.maintenance import writable_ledger
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.reporting.progress import LogProgress
-from target_stairoids.sending.observer import Observer, warn_if_left_out
+from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.run import Run
 from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
@@ -90,7 +89,8 @@ class _Sync:
             settings,
             write_state=lambda line: write_line(line.encode()),
             emits_each_state=True,
-            observer=_NoSamples() if settings.dry_run else None,
+            # No samples of a dry run, because the platform keeps its logs.
+            observer=Observer() if settings.dry_run else None,
             progress=LogProgress(),
         )
         self._messages = messages
@@ -197,14 +197,6 @@ class _Sync:
     def _write_statuses(self, status: Status) -> None:
         for descriptor in self._messages:
             write(status_message(status, descriptor))
-
-
-class _NoSamples(Observer):
-    """Prints no samples of a dry run, because the platform keeps its logs."""
-
-    @override
-    def opened(self, stream: Stream) -> None:
-        warn_if_left_out(stream)
 
 
 def _key_of(name: str, namespace: str | None) -> tuple[str | None, str]:

@@ -18,6 +18,7 @@ from target_stairoids.ledger import maintenance, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.observer import Observation, Observer
+from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
 
@@ -100,6 +101,10 @@ def _listen(target: TargetStairoids, messages: IO[str] | list[str]) -> None:
 class _EachRecord(Observer):
     def __init__(self, note: Callable[[Observation], object]) -> None:
         self._note = note
+
+    @override
+    def opened(self, stream: Stream) -> None:
+        pass
 
     @override
     def decided(self, observation: Observation) -> None:

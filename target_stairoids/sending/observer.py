@@ -41,7 +41,17 @@ class Observer:
     """Is called for each record of a run. The arguments may hold personal data."""
 
     def opened(self, stream: Stream) -> None:
-        """Note a stream, or its new SCHEMA."""
+        """Note a stream, or its new SCHEMA. Warn if it lacks a person and a company."""
+        if any(
+            m.is_left_out and "type" in m.origins and not m.not_inferred
+            for m in stream.maps
+        ):
+            logger.warning(
+                "Stream `%s` is left out, because its records have neither an email "
+                "nor a domain. To send them, give the stream a mapping with "
+                "`contact.email` or `account.domain` in the setting `signals`.",
+                stream.schema.name,
+            )
 
     def decided(self, observation: Observation) -> None:
         """Note the decision on a record."""
@@ -58,26 +68,8 @@ class SampleObserver(Observer):
         self._shown = 0
 
     @override
-    def opened(self, stream: Stream) -> None:
-        warn_if_left_out(stream)
-
-    @override
     def decided(self, observation: Observation) -> None:
         if observation.request and self._shown < _SAMPLES:
             self._shown += 1
             request = visible(observation.request.decode())
             click.echo(f"would send: {request}", err=True)
-
-
-def warn_if_left_out(stream: Stream) -> None:
-    """Warn that a stream has no person and no company for a signal."""
-    if any(
-        m.is_left_out and "type" in m.origins and not m.not_inferred
-        for m in stream.maps
-    ):
-        logger.warning(
-            "Stream `%s` is left out, because its records have neither an email nor a "
-            "domain. To send them, give the stream a mapping with `contact.email` or "
-            "`account.domain` in the setting `signals`.",
-            stream.schema.name,
-        )

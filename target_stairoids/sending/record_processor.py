@@ -31,7 +31,7 @@ from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import SettledRecord
-from target_stairoids.sending.observer import warn_if_left_out
+from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
@@ -85,10 +85,7 @@ class RecordProcessor:
             _check_keys(before, stream)
         self.outcomes.opened(stream)
         self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
-        if self.outcomes.observer is None:
-            warn_if_left_out(stream)
-        else:
-            self.outcomes.observer.opened(stream)
+        (self.outcomes.observer or Observer()).opened(stream)
         return stream
 
     def take(
