@@ -169,7 +169,6 @@ class Ledger:
 
         Args:
             reason: Why it ended before everything was settled; "" if it did not.
-            mappings: The mappings of its streams, by stream and name.
             complete: The streams whose input is settled, and whether it had records.
                 Then their checks have passed.
             baselined: Streams, and their mappings whose baseline has ended.

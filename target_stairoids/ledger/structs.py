@@ -136,7 +136,6 @@ class PipelineFacts(NamedTuple):
 
     Attributes:
         last_success: When a run last ended that left nothing over; None for never.
-        oldest_dead_letter: When it failed first.
         newest_dead_letter: Its id; 0 for none.
     """
 

@@ -55,12 +55,8 @@ class Statements:
     Attributes:
         close_dead_letters: Of a state, or if the last parameter is true, of all states
             of its record except `unknown` ones.
-        log: INSERT of signals into the sync log, in the order of `LOGGED`.
-        add_dead_letter: INSERT of a dead letter. A second one of a version counts up.
         replace_latest: INSERT of last states that replaces one state digest and
             bookmark value only. These are two more parameters; NULL for none.
-        set_latest: INSERT of last states that replaces those of the same entity.
-        settle: INSERT of outcomes that replaces those of the same state.
     """
 
     def __init__(self, dialect: sa.Dialect) -> None:
@@ -161,7 +157,6 @@ class Transaction:
         """Claim entities before their signals are sent.
 
         Args:
-            api_key: Digest of the key that they are sent with.
             at: The time on the server's clock, else `OWN_CLOCK` and our time.
 
         Returns:

@@ -37,9 +37,7 @@ class QueuedSignal:
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
         recovered: Whether it is the claim of a dead run. These are counted apart.
-        ignored: Properties whose change alone sends nothing.
         names_row: Whether its properties have the key of the record.
-        closes_older: Whether the dead letters of its record are older states of it.
         decided_on: As for `decide_again`.
         accepted_before: How many signals were accepted before its first request.
         lookups: How many lookups failed.
@@ -59,7 +57,6 @@ class QueuedSignal:
             accepted.
         is_doubtful: Whether a page of this lookup shows a signal that may be this one.
         cursors: Pages of Stairoids' signals that this lookup has read.
-        ends: Ids of the last signals of these pages.
     """
 
     number: int
@@ -165,7 +162,6 @@ class SendQueue:
     Attributes:
         lanes: Subject -> the last unfinished signals with it.
         unfinished: Number -> signal, in the order they were read.
-        size: Bytes of their requests and records.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     Attributes:
         has_null_key: Whether it lacks a key that its stream declares.
         is_by_person: Whether the person identifies it, because no key does (`once`).
-        dead_letter: The dead letter that a person sends again, if it is one.
     """
 
     stream: Stream
@@ -232,7 +231,6 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
         version: With content and person, if there is a signal.
         text: The signal's request, as JSON text, if it is to be sent.
         has_unread_time: Whether the signal lacks a time that could not be read.
-        is_mapped: Whether a mapping looked at the record.
     """
 
     outcome: Outcome
@@ -356,7 +354,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     Attributes:
         number: In the checkpoint, once the record waits; else 0.
         size: How many bytes of memory it takes while it waits.
-        signal: In the queue.
         reason: Of the outcome `would_send`, `invalid` or `superseded`.
         is_superseded: Whether it is older than the state that was sent last.
     """

@@ -62,7 +62,6 @@ class Policy(msgspec.Struct, frozen=True):
     Attributes:
         looks_up: Whether unclear signals are looked up (`on_unknown: verify`).
         lookup_delay: Seconds between a request and its lookup.
-        accepted: How many signals this run saw accepted.
         page: Of a lookup; None if it cannot be read.
     """
 
@@ -77,7 +76,6 @@ class ResponseDecision(msgspec.Struct, frozen=True):
 
     Attributes:
         stage: The signal's next stage, if it stays in the queue.
-        outcome: Its outcome if it is given up.
         delay: Seconds to wait at least before a retry.
         is_failure: Whether the request failed, so that an outage may have begun.
         is_unclear: Whether the signal may or may not have been accepted.

@@ -55,7 +55,6 @@ class Scheduler:
     """Everything between the send queue and Stairoids.
 
     Attributes:
-        responses: Applies the responses of Stairoids.
         held_back: Source and stream of signals that a person must decide on.
         is_intact: Whether each step came to its end. If not, end the run as if killed.
     """

@@ -76,13 +76,11 @@ class Stream:
     """One stream of a run, as its newest SCHEMA describes it.
 
     Attributes:
-        number: In the ledger.
         identity: The name that its records' keys are made with.
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
         fired: The checks that set it aside, and whether a person allows it.
         made: Its mappings now.
-        used: Fields that its mappings use.
         keys: Columns that each record must have.
         layouts: The key, and the columns, that its records may have had before.
     """
