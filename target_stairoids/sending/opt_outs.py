@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container, Iterable
 from typing import Any
 
@@ -40,18 +41,15 @@ def hidden_among(
     return suppression.hidden(names)
 
 
-def apply_opt_outs(
-    items: Items, suppression: Suppression
-) -> tuple[Items, Decisions, MessageError | None]:
+def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decisions]:
     """Apply the records that suppress people; their entries are on disk then.
 
-    Returns the other items before the first record that cannot be decoded, the
-    decisions on the opt-outs, and the error.
+    Returns the other items, and the decisions on the opt-outs. The first opt-out that
+    cannot be decoded is the last one of the others.
     """
     rest: Items = []
     decisions: Decisions = []
     rows: list[tuple[MappedRecord, SuppressionRow]] = []
-    error = None
     for item in items:
         if isinstance(item, str) or item.mapping.suppress is None:
             rest.append(item)
@@ -59,10 +57,9 @@ def apply_opt_outs(
         try:
             rows.append((item, _row_of(item)))
         except InvalidSignalError as invalid:
-            decision = Draft(Outcome.INVALID, invalid.reason)
-            decisions.append((item, decision))
-        except MessageError as raised:
-            error = _named(item, raised)
+            decisions.append((item, Draft(Outcome.INVALID, invalid.reason)))
+        except MessageError:
+            rest.append(item)
             break
     if rows:
         effects = suppression.by_data.apply([row for _, row in rows])
@@ -71,7 +68,7 @@ def apply_opt_outs(
             if effect is Effect.ABSENT:
                 reason = item.why_filtered or "deleted at its source"
             decisions.append((item, Draft(Outcome.FILTERED, reason)))
-    return rest, decisions, error
+    return rest, decisions
 
 
 def _row_of(item: MappedRecord) -> SuppressionRow:
@@ -97,36 +94,23 @@ def _row_of(item: MappedRecord) -> SuppressionRow:
 
 def mark_suppressed(
     items: Items, suppression: Suppression, new: Container[Key] | None = None
-) -> tuple[Items, MessageError | None]:
+) -> None:
     """Mark the records whose person or company gets no signal now.
-
-    Returns the items before the first record that cannot be decoded, and the error.
 
     Args:
         new: The keys to look at, if the list is that of the settings only, because a
             change of the settings makes all records new. None for all keys.
     """
     names: dict[MappedRecord, list[str]] = {}
-    error = None
-    for place, item in enumerate(items):
+    for item in items:
         if isinstance(item, str) or item.mapping.is_left_out:
             continue
-        if new is not None and item.key not in new:
-            continue
-        try:
-            names[item] = item.mapping.names(item.record.fields)
-        except InvalidSignalError:
-            continue  # the decision on the record says so
-        except MessageError as raised:
-            items, error = items[:place], _named(item, raised)
-            break
+        if new is None or item.key in new:
+            # The decision on the record raises the errors.
+            with contextlib.suppress(InvalidSignalError, MessageError):
+                names[item] = item.mapping.names(item.record.fields)
     for item in suppression.hidden(names):
         item.is_suppressed = True
-    return items, error
-
-
-def _named(item: MappedRecord, error: MessageError) -> MessageError:
-    return MessageError(f"Stream `{item.stream.schema.name}`: {error}")
 
 
 class FilteredRecords:

@@ -130,21 +130,20 @@ class RecordProcessor:
         if not self._block:
             return
         items, self._block = self._block, []
-        cut = unreadable = None
         if self._has_opt_outs:
-            items, opt_outs, unreadable = apply_opt_outs(items, self.suppression)
+            items, opt_outs = apply_opt_outs(items, self.suppression)
             for mapped, draft in opt_outs:
                 self.outcomes.end_opt_out(mapped, draft)
         if has_data := not self.suppression.by_data.is_empty():
-            items, cut = mark_suppressed(items, self.suppression)
+            mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
         items = self._without_duplicates(items, changed)
         if not has_data and self.suppression.by_settings.digest:
-            items, cut = mark_suppressed(items, self.suppression, changed)
+            mark_suppressed(items, self.suppression, changed)
         broken = self._decide_all(items, changed) if items else None
         if self.ledger.buffer.size >= FULL:
             self.ledger.flush()
-        if broken := broken or cut or unreadable:
+        if broken:
             raise broken
 
     def _changed_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
