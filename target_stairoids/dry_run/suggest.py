@@ -43,7 +43,8 @@ def _left_out(stream: str, reason: str) -> Iterator[str]:
     yield "  type: null"
 
 
-def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator[str]:
+def _about(stream: str, coverage: Coverage) -> Iterator[str]:
+    """Yield a comment about the records of a stream."""
     if coverage.records:
         shares = ", ".join(
             f"{coverage.share(field):.0%} with {words}"
@@ -52,6 +53,12 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
         yield f"# {stream}: {counted(coverage.records, 'record')}, {shares}"
         if not any(coverage.filled[field] for field in _MATCHED_BY):
             yield "# Replace the paths: these fields are empty in all records."
+    elif not coverage.reasons:
+        yield f"# {stream}: no records, so only the names of the columns were read"
+
+
+def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator[str]:
+    yield from _about(stream, coverage)
     yield f"- stream: {_text(escape(stream))}"
     origins = mapping.origins
     yield f"  type: {_text(origins['type'].template)}"

@@ -486,6 +486,12 @@ def test_input_without_a_stream_is_named(
     assert "no SCHEMA, so there is no stream. Did the tap fail?" in done.stderr
 
 
+def test_suggest_says_that_a_stream_has_no_records(target: TargetUnderTest) -> None:
+    done = signals(target, "suggest", text=text_of([a_schema()]))
+
+    assert "# trials: no records, so only the names of the columns" in done.stdout
+
+
 def test_suggest_needs_no_config() -> None:
     done = command("suggest", POSTGRES)
 
