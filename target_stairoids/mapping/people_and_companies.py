@@ -284,8 +284,12 @@ _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 
 
 #: More than one person, or a person with a rank, a place or an employer.
-_SEVERAL = re.compile(r"[&+/|;]| (?:and|of|from|via|at|for|by|the|[-\u2013\u2014]) ")
+_SEVERAL = re.compile(
+    r"[&+/|;]| (?:and|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|[-\u2013\u2014]) "
+)
 _USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
+#: No first name: `ada99`, or one of East Asia, where the family's name comes first.
+_NOT_FIRST = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
 
 
@@ -320,14 +324,14 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         return None, None
     if comma:
         first = _words_of_person(first)[1]
-        is_whole = (title and last[0].isupper()) or _CREDENTIALS.fullmatch(first)
+        is_whole = (title and last[:1].isupper()) or _CREDENTIALS.fullmatch(first)
         if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
             return None, None
     else:
         first, _, last = name.partition(" ")
         if title and not last:
             first, last = "", name  # `Dr. Lovelace`
-    return first or None, last or None
+    return (None, None) if _NOT_FIRST.search(first) else (first or None, last or None)
 
 
 @lru_cache(maxsize=_CACHED)
