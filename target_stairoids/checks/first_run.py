@@ -304,13 +304,9 @@ def key_error(
                 "The API key is new, and its workspace cannot be checked: "
                 f"{response.reason}. No signals were lost. Run again."
             )
-        if response.status == 401:
-            return AccessRefusedError(
-                f"Stairoids refuses the key: {response.reason}. Check `api_key` (it "
-                "needs the `read_write` scope) and `api_url`."
-            )
         if response.status != 404:
-            return _unreadable(response) if must_read else None
+            is_refused = must_read or response.status == 401
+            return _unreadable(response) if is_refused else None
     if response is None:
         return None
     return ConfigError(
@@ -324,6 +320,11 @@ def key_error(
 def _unreadable(response: Response) -> StairoidsError:
     if is_redirect(response):
         return not_the_api(response)
+    if response.status == 401:
+        return AccessRefusedError(
+            f"Stairoids refuses the key: {response.reason}. Check `api_key` (it needs "
+            "the `read_write` scope) and `api_url`."
+        )
     return ConfigError(
         f"The API key may not read ({response.reason}), and the ledger does not know "
         "the key. So the target cannot check whether signals were sent before. Nothing "

@@ -616,6 +616,7 @@ def test_newest_signal_of_a_page_is_the_first_of_its_second() -> None:
         (a_response(200, {"signals": []}), False, None),
         (a_response(200, "<html>"), True, "`api_url`"),
         (a_response(200, {"data": ["x"]}), True, "`api_url`"),
+        (a_response(401), False, "Stairoids refuses the key"),
         (a_response(403), False, "may not read"),
         (a_response(404), False, "may not read"),
         (a_response(422), False, "may not read"),
