@@ -34,6 +34,7 @@ from target_stairoids.exceptions import (
     ConfigError,
     IncompleteError,
     InterruptedRunError,
+    LostLedgerError,
     MessageError,
 )
 from target_stairoids.input import read_messages
@@ -48,7 +49,7 @@ from target_stairoids.settings import Settings
 _converted_errors = partial(
     converted_errors,
     wrong=(ConfigError, AccessRefusedError),
-    unfinished=(IncompleteError, InterruptedRunError),
+    unfinished=(IncompleteError, InterruptedRunError, LostLedgerError),
 )
 _decoder = msgspec.json.Decoder(SentRecord)
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)

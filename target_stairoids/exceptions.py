@@ -49,6 +49,12 @@ class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written: fix it, or use another."""
 
 
+class LostLedgerError(LedgerError):
+    """The connection to the ledger broke off, such as by a restart: run again."""
+
+    exit_code = 75
+
+
 class AccessRefusedError(StairoidsError):
     """Stairoids refuses the key, its scope or the address: fix the config."""
 

@@ -19,7 +19,7 @@ from stairoids_common import database
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.dedup.record import keyed_digest
-from target_stairoids.exceptions import LedgerError
+from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases
 from target_stairoids.ledger.schema import (
@@ -319,8 +319,10 @@ class Ledger:
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""
         if self._leases is not None and not self._leases.is_held():
-            lost = "connection to" if self.may_lose_its_lease else "file of"
-            raise LedgerError(f"The {lost} the ledger {self.name} is lost. Run again.")
+            kind, lost = LedgerError, "file of"
+            if self.may_lose_its_lease:
+                kind, lost = LostLedgerError, "connection to"
+            raise kind(f"The {lost} the ledger {self.name} is lost. Run again.")
 
     def lives(self, run: int) -> bool:
         """Return whether a run is still at work, here or in another process."""
@@ -420,4 +422,6 @@ def _errors(problem: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError) as error:
         reason = database.reason_of(error)
-        raise LedgerError(f"{problem}: {reason}. See `ledger_url`.") from None
+        is_lost = getattr(error, "connection_invalidated", False)
+        kind = LostLedgerError if is_lost else LedgerError
+        raise kind(f"{problem}: {reason}. See `ledger_url`.") from None

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault
-from target_stairoids.exceptions import LedgerError
+from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.commands import command
 from tests.support.page_shell import a_free_port
@@ -170,7 +170,7 @@ def test_lost_lease_while_stairoids_is_slow_doubles_nothing(
         run = target.run(*messages)
         first_code = first.wait(timeout=60)
 
-    assert (first_code, run.exit_code) == (1, 0)
+    assert (first_code, run.exit_code) == (75, 0)
     assert run.report["recovered"]["accepted"] > 0
     numbers = sorted(s.body["properties"]["id"] for s in sandbox.signals)
     assert numbers == [*range(8), 99]
@@ -187,8 +187,26 @@ def test_lost_lease_stops_the_run_before_another_request(
         ledger.check_lease()
         end_leases(other)
 
-        with pytest.raises(LedgerError, match="Run again"):
+        with pytest.raises(LostLedgerError, match="Run again") as lost:
             ledger.check_lease()
+
+    assert lost.value.exit_code == 75
+
+
+def test_connection_that_breaks_off_in_a_statement_ends_a_run_with_75(
+    postgres_url: str,
+) -> None:
+    with Ledger.create(postgres_url, SCOPE) as ledger:
+        ledger.begin_run()
+        own = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+        with (
+            pytest.raises(LostLedgerError, match="cannot be written") as lost,
+            ledger.transaction() as transaction,
+        ):
+            transaction.connection.execute(text(own))
+
+    assert lost.value.exit_code == 75
 
 
 @pytest.fixture

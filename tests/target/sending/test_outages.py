@@ -195,7 +195,7 @@ def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
             )
         )
         process.stdin.close()
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=30) == 75
     engine.dispose()
     sandbox.faults.set([])
 
