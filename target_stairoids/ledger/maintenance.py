@@ -28,9 +28,11 @@ from sqlalchemy import (
 
 from stairoids_common.database import file_of
 from stairoids_common.time import timestamp
+from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.ledger.queries import fired_checks, unfinished_in
 from target_stairoids.ledger.schema import (
     claims,
@@ -46,7 +48,12 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.structs import NOT_ENDED, UNFINISHED
+from target_stairoids.ledger.structs import (
+    NOT_ENDED,
+    UNFINISHED,
+    SettledVersion,
+    claim_from,
+)
 from target_stairoids.ledger.transaction import Transaction
 
 
@@ -216,7 +223,8 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     """Delete claims, dead letters and keys of the sync log that contain an address.
 
     Return how many. Settled versions stay, so that the person gets no signal twice.
-    They hold digests only. So do entries of the suppression list, which stay too.
+    They hold digests only. So do entries of the suppression list, which stay too. The
+    signal of a claim may have arrived, so it becomes a settled version.
     """
     wanted = email.strip().lower().encode()
     gone = 0
@@ -237,12 +245,23 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
                     if not dry_run:
                         if table is not signals:
                             account_for(transaction, table, same)
+                        if table is claims:
+                            _settle_claim(transaction, same)
                         without_key = update(table).values(key_values=None)
                         gone_row = without_key if table is signals else delete(table)
                         transaction.write(gone_row.where(same))
     if not dry_run:
         ledger.scrub()
     return gone
+
+
+def _settle_claim(transaction: Transaction, is_it: ColumnElement[bool]) -> None:
+    row = transaction.connection.execute(select(claims).where(is_it)).one()
+    claim = claim_from(row)
+    settled_version = SettledVersion(
+        version=claim.version, outcome=Outcome.UNKNOWN, run=claim.run, is_claimed=False
+    )
+    write_outcomes(transaction, [settled_version])
 
 
 def copy(

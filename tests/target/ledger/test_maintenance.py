@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stairoids_sandbox import Fault
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -90,6 +91,22 @@ def test_erased_person_is_nowhere_in_the_files(target: TargetUnderTest) -> None:
     left = b"".join(p.read_bytes() for p in target.folder.glob("ledger.db*"))
     assert b"anary" not in left
     assert b"bob@example.com" in left
+
+
+def test_erased_person_of_a_killed_run_gets_no_second_signal(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="drop_after_accept", count=1))
+    messages = [a_schema(), a_record(1, email="ann@example.com")]
+    killed = target.run(*messages, outage_seconds=0)
+
+    done = signals(target, "ledger", "erase", "--email", "ann@example.com", "--yes")
+    run = target.run(*messages)
+
+    assert killed.outcomes == {"pending": 1}
+    assert done.stdout.startswith("Erased 1 claim, dead letter or key.\n")
+    assert run.outcomes == {"duplicate": 1}
+    assert len(sandbox.signals) == 1
 
 
 @pytest.mark.parametrize("email", ["Ann.Canary@acme.con", "ann.canary@x..com"])
