@@ -61,10 +61,6 @@ class Statements:
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._dialect = dialect
-        dialect_class: Any = type(dialect)
-        self._positional = dialect_class(
-            paramstyle="qmark" if dialect.name == "sqlite" else "format"
-        )
         self.add_dead_letter = self._add_dead_letter()
         self.settle = self._upsert(settled)
         self.set_latest = self._upsert(latest)
@@ -118,17 +114,14 @@ class Statements:
         return postgresql.insert(table)
 
     def _upsert(self, table: sa.Table) -> str:
-        statement = self.insert_into(table)
-        others: dict[str, Any] = {
-            c.name: statement.excluded[c.name] for c in table.c if not c.primary_key
-        }
+        names = [column.name for column in table.c if not column.primary_key]
+        new = {name: f"excluded.{name}" for name in names}
         if table is settled:  # a known id stays known
-            known = statement.excluded.signal_id
-            others["signal_id"] = sa.func.coalesce(known, table.c.signal_id)
-        key = table.primary_key.columns.keys()
-        replaced = statement.on_conflict_do_update(index_elements=key, set_=others)
-        keys = table.c.keys()
-        return str(replaced.compile(dialect=self._positional, column_keys=keys))
+            new["signal_id"] = f"COALESCE(excluded.signal_id, {table.name}.signal_id)"
+        changes = ", ".join(f"{name} = {value}" for name, value in new.items())
+        key = ", ".join(table.primary_key.columns.keys())
+        text = self._insert(table, table.c.keys(), 1)
+        return f"{text} ON CONFLICT ({key}) DO UPDATE SET {changes}"
 
     def _add_dead_letter(self) -> Any:  # noqa: ANN401 - of either dialect
         statement = self.insert_into(dead_letters)

@@ -130,8 +130,8 @@ class FilteredRecords:
         self._filtered: dict[Key, dict[str | None, str | None]] = {}
         self._mapped: dict[Key, MappedRecord] = {}
         rows = replayable(ledger)
-        self._before = {row[:2]: (row.entity, row.mapping) for row in rows}
-        self._keys = {*self._before.values()}
+        self._before = {row[:2] for row in rows}
+        self._keys = {(row.entity, row.mapping) for row in rows}
         self._failed: dict[Key, set[str | None]] = {}
         self.replayed: set[int | None] = set()
 
