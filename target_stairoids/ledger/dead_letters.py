@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,14 +22,12 @@ from target_stairoids.ledger.schema import (
     settled,
     streams,
 )
-from target_stairoids.ledger.structs import OWN_CLOCK, Known
+from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Known
 from target_stairoids.ledger.transaction import Transaction
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.structs import DeadLetter
-
-_WRONG_BY = timedelta(days=1)  # our own clock
 
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
@@ -81,7 +79,7 @@ def account_for(
         if signal:
             named = msgspec.json.decode(signal)
             source, type_ = named["source"], named["type"]
-            until = timestamp(parse_time(at.lstrip(OWN_CLOCK)) + _WRONG_BY)
+            until = timestamp(parse_time(at.lstrip(OWN_CLOCK)) + WRONG_BY)
             its = {"scope": scope, "source": source, "type": type_}
             known = select(known_signals.c.known_until).filter_by(**its)
             before = transaction.connection.scalar(known)

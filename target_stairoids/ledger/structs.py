@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, Version
 
 #: Before a time of a claim if it is of our own clock, because the server's was unknown.
 OWN_CLOCK = "~"
+WRONG_BY = timedelta(days=1)  # our own clock
 #: The check of a stream whose baseline began and did not end; a mapping's name follows.
 UNFINISHED = "unfinished baseline "
 OTHER_BASELINE = "baseline of another stream"

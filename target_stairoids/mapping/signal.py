@@ -306,6 +306,12 @@ def names_of(account: Mapping[str, str], contact: Mapping[str, str]) -> list[str
     return names
 
 
+def names_in(signal: bytes) -> list[str]:
+    """Return `names_of` a signal, given its JSON text."""
+    body = msgspec.json.decode(signal)
+    return names_of(body.get("account", {}), body.get("contact", {}))
+
+
 def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
     return {
         name: value

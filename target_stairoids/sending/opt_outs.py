@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from typing import Any
-
-import msgspec
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
@@ -19,26 +17,12 @@ from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.structs import Effect
 from target_stairoids.ledger.suppressed import SuppressionRow
 from target_stairoids.mapping.privacy import is_deleted
-from target_stairoids.mapping.signal import names_of
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage
+from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
 Items = list[MappedRecord | str]
 Decisions = list[tuple[MappedRecord, Draft]]
-
-
-def hidden_among(
-    signals: Iterable[QueuedSignal], suppression: Suppression
-) -> set[QueuedSignal]:
-    """Return the signals to send whose people were suppressed since they were read."""
-    names = {
-        signal: names_of(body.get("account", {}), body.get("contact", {}))
-        for signal in signals
-        if signal.stage in {Stage.CLAIM, Stage.SEND}
-        and (body := msgspec.json.decode(signal.claim.signal))
-    }
-    return suppression.hidden(names)
 
 
 def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decisions]:

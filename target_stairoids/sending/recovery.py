@@ -24,19 +24,17 @@ from target_stairoids.dedup.record import Record
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import OWN_CLOCK, Claim
+from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Claim
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import schema_from
-from target_stairoids.mapping.signal import names_of
+from target_stairoids.mapping.signal import names_in
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from target_stairoids.sending.record_decision import OpenRecord
 from target_stairoids.settings import Settings
-
-_WRONG_BY = timedelta(days=1)  # our own clock
 
 
 @dataclass(eq=False)
@@ -93,9 +91,7 @@ class Recovery:
 
     def _why_not_again(self, claim: Claim) -> str:
         """Return why a signal must not be sent again; empty if it may."""
-        body = msgspec.json.decode(claim.signal)
-        names = names_of(body.get("account", {}), body.get("contact", {}))
-        if self.suppression.hidden({claim.signal: names}):
+        if self.suppression.hidden({claim.signal: names_in(claim.signal)}):
             return "no response, and its person or company is suppressed now"
         message = queries.schema_of(self.ledger, claim.version.stream)
         if _is_made_again(claim, message, self.settings):
@@ -233,4 +229,4 @@ def attempted_since(claim: Claim, now: datetime | None) -> datetime | None:
     if not claim.claimed_at.startswith(OWN_CLOCK):
         return claimed_at
     age = max(timedelta(), datetime.now(UTC) - claimed_at)
-    return None if now is None else now - age - _WRONG_BY
+    return None if now is None else now - age - WRONG_BY

@@ -40,7 +40,7 @@ from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK
 from target_stairoids.ledger.transaction import Transaction
-from target_stairoids.sending.opt_outs import hidden_among
+from target_stairoids.mapping.signal import names_in
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
 from target_stairoids.sending.record_decision import SUPPRESSED
 from target_stairoids.sending.recovery import Recovery
@@ -338,7 +338,8 @@ class Scheduler:
         lists = self._suppression
         hidden = {s: "" for s in taken if s.is_outdated and s.stage is Stage.SEND}
         if lists.by_settings.digest or not lists.by_data.is_empty():
-            people = hidden_among(taken, lists)
+            to_send = [s for s in taken if s.stage in {Stage.CLAIM, Stage.SEND}]
+            people = lists.hidden({s: names_in(s.claim.signal) for s in to_send})
             hidden |= dict.fromkeys(people, SUPPRESSED)
         for signal, reason in hidden.items():
             self._started -= signal.stage is Stage.CLAIM
