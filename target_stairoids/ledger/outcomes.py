@@ -40,12 +40,12 @@ def write_outcomes(
     ]
     log(transaction, logged)
     claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]
-    _execute(transaction, transaction.statements.end_claim, claimed)
+    transaction.execute(transaction.statements.end_claim, claimed)
     accepted = [
         (*item.version.record_key, item.version.state_digest, item.closes_older)
         for item in accepted_now
     ]
-    _execute(transaction, transaction.statements.close_dead_letters, accepted)
+    transaction.execute(transaction.statements.close_dead_letters, accepted)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
@@ -55,7 +55,7 @@ def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
         named, at = msgspec.json.decode(signal), accepted_at or timestamp()
         its = named["type"], named["source"], key_values, transaction.run, at, email
         rows.append((stream, *ids, *its))
-    _execute(transaction, transaction.statements.log, rows)
+    transaction.execute(transaction.statements.log, rows)
 
 
 def _write_latest_after(
@@ -73,7 +73,7 @@ def _write_latest_after(
         if after is not None and after != before:
             known[key] = after
             rows[key] = _latest_row(key, item.version.stream, after)
-    _execute(transaction, transaction.statements.set_latest, list(rows.values()))
+    transaction.execute(transaction.statements.set_latest, list(rows.values()))
 
 
 def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
@@ -87,17 +87,8 @@ def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
             touched.append((value, text, *row.key, *its))
         else:
             others.append((*_latest_row(row.key, row.stream, after), *its))
-    _execute(transaction, transaction.statements.touch_latest, touched)
-    _execute(transaction, transaction.statements.replace_latest, others)
-
-
-def write_seen_again(
-    transaction: Transaction,
-    states: Collection[tuple[int, Key, bytes | None, bytes | None]],
-) -> None:
-    """Note the run that read states again which were sent before."""
-    rows = [(run, *key, state, content) for run, key, state, content in states]
-    _execute(transaction, transaction.statements.see_again, rows)
+    transaction.execute(transaction.statements.touch_latest, touched)
+    transaction.execute(transaction.statements.replace_latest, others)
 
 
 def insert_settled(
@@ -118,13 +109,8 @@ def insert_settled(
         )
         for item in versions
     ]
-    _execute(transaction, transaction.statements.settle, rows)
+    transaction.execute(transaction.statements.settle, rows)
 
 
 def _latest_row(key: Key, stream: int, latest: Latest) -> Row:
     return (*key, stream, *astuple(latest))
-
-
-def _execute(transaction: Transaction, text: str, rows: list[Row]) -> None:
-    if rows:
-        transaction.connection.exec_driver_sql(text, rows)

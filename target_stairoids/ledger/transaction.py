@@ -215,8 +215,7 @@ class Transaction:
 
     def withdraw(self, version: Version) -> None:
         """Delete our claim of a signal that was certainly not accepted."""
-        row = *version.key, self.run
-        self.connection.exec_driver_sql(self.statements.end_claim, row)
+        self.execute(self.statements.end_claim, [(*version.key, self.run)])
 
     # Outcomes
 
@@ -375,6 +374,11 @@ class Transaction:
             self.write(sa.delete(checks).where(are_they))
 
     # Any statement
+
+    def execute(self, text: str, rows: list[tuple[Any, ...]]) -> None:
+        """Execute one of the texts in `statements` for each row."""
+        if rows:
+            self.connection.exec_driver_sql(text, rows)
 
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""

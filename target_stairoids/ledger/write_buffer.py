@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -24,11 +24,7 @@ from target_stairoids.dedup.duplicate_rules import (
     latest_after,
 )
 from target_stairoids.ledger import dead_letters
-from target_stairoids.ledger.outcomes import (
-    insert_settled,
-    write_latest,
-    write_seen_again,
-)
+from target_stairoids.ledger.outcomes import insert_settled, write_latest
 from target_stairoids.ledger.structs import (
     DeadLetter,
     KnownMapping,
@@ -90,7 +86,7 @@ class WriteBuffer:
         self._expected: dict[Key, _Expected] = {}  # the last one of an entity
         self._of_record: defaultdict[Key, list[_Expected]] = defaultdict(list)
         self._settled: list[SettledVersion] = []
-        self._seen_again: list[tuple[int, Key, bytes | None, bytes | None]] = []
+        self._seen_again: list[tuple[Any, ...]] = []
         self._dead_letters: list[DeadLetter] = []
         self._discarded: list[int] = []
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
@@ -207,7 +203,7 @@ class WriteBuffer:
     ) -> None:
         """Note that the run read a state again that was sent before."""
         run = self.run
-        self._append(self._seen_again, (run, record_key, state, content))
+        self._append(self._seen_again, (run, *record_key, state, content))
         outcome = str(Outcome.ACCEPTED)
         again = Settled(state or b"", content, outcome, run, b"")
         self._states[record_key].append(again)
@@ -282,7 +278,7 @@ class WriteBuffer:
         """Write everything."""
         insert_settled(transaction, self._settled)
         write_latest(transaction, self._latest.values())
-        write_seen_again(transaction, self._seen_again)
+        transaction.execute(transaction.statements.see_again, self._seen_again)
         for dead_letter in self._dead_letters:
             dead_letters.add(transaction, dead_letter)
         dead_letters.discard(transaction, self._discarded)
