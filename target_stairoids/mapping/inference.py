@@ -26,6 +26,7 @@ from target_stairoids.mapping.schema import (
     types_of,
 )
 from target_stairoids.mapping.signal import Origin
+from target_stairoids.mapping.times import is_time
 
 _DEEPEST = 3
 _ANY = "*"  # instead of a simple name: an object whose schema lists no columns
@@ -250,15 +251,15 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
         around.columns[f"{simple}[]"].append(place)
         if not items or "object" in items:
             around.columns[f"{simple}[object]"].append(place)
-    kind = refusal_filter(simple)
+    kind, inner = refusal_filter(simple), inner_properties(schema) or {}
     if (
         kind in {"refused", "refused_in"}
         or (kind and items is not None)
         or may_be_scalar(schema)
+        or is_time(inner)
     ):
         around.columns[simple].append(Place(path))
     else:
-        inner = inner_properties(schema) or {}
         values = NAMES.values
         if not inner.keys() <= NAMES.types:
             values -= NAMES.types

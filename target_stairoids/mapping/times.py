@@ -7,7 +7,7 @@ A text is read in ISO 8601, as a mail header or a program prints it, as `2025/11
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -32,6 +32,7 @@ _NUMBER = re.compile(
     r"(?:/Date\()?(\d{10}(?:\d{3}){0,3}(?:\.\d+)?)(?:(?:[+-]\d{4})?\)/)?", re.ASCII
 )
 _NANOSECONDS = {"nanos", "nanoseconds", "_nanoseconds"}
+_PARTS = {"seconds", "_seconds", *_NANOSECONDS}
 _MILLISECONDS = 13  # digits of a Unix time since 2001
 _SECONDS = 10
 #: A part of an hour or a minute, which Python takes for a part of a second.
@@ -90,6 +91,11 @@ def time_from(value: object) -> str | None:
     except (ValueError, OverflowError) as error:
         raise InvalidSignalError(UNREADABLE) from error
     return str(msgspec.to_builtins(moment))
+
+
+def is_time(names: Collection[str]) -> bool:
+    """Return whether an object with these fields is a time of Firestore and others."""
+    return not _NANOSECONDS.isdisjoint(names) and _PARTS.issuperset(names)
 
 
 def _inner(value: Any) -> object:  # noqa: ANN401 - any value of a record

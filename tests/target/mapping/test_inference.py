@@ -129,6 +129,14 @@ def test_corrected_time_of_segment_comes_before_the_clients() -> None:
     assert inferred(columns)["occurred_at"] == ["timestamp", "original_timestamp"]
 
 
+def test_object_of_a_time_is_the_time_of_an_event() -> None:
+    time = an_object(_seconds={"type": "integer"}, _nanoseconds={"type": "integer"})
+    other = an_object(_seconds={"type": "integer"}, zone=TEXT)
+
+    assert inferred({"event_time": time}) == {"occurred_at": ["event_time"]}
+    assert inferred({"event_time": other}) == {}
+
+
 def test_full_name_fills_empty_names_of_an_object() -> None:
     names = ("email", "first_name", "last_name", "name")
     properties = {"invitee": an_object(**texts(*names))}
