@@ -362,13 +362,20 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
     return target_from(config_inputs).settings()
 
 
-def target_from(config_inputs: Sequence[str], **defaults: object) -> TargetStairoids:
-    """Return a target with the config in `--config`, and defaults for its settings."""
+def target_from(
+    config_inputs: Sequence[str] | Mapping[str, Any], **defaults: object
+) -> TargetStairoids:
+    """Return a target with the config in `--config`, and defaults for its settings.
+
+    The config may also be that of another target.
+    """
     check_log_level(TargetStairoids.name)
     schema = TargetStairoids.full_schema()
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK
     try:
-        config = {**defaults, **read_config(config_inputs, schema, prefix)}
+        if not isinstance(config_inputs, Mapping):
+            config_inputs = read_config(config_inputs, schema, prefix)
+        config = {**defaults, **config_inputs}
         return TargetStairoids(config=config)
     except WrongConfigError as error:
         raise ConfigError(str(error)) from None

@@ -125,8 +125,8 @@ class MappingTests(Observer):
     """
 
     def __init__(self, config_inputs: Sequence[str]) -> None:
-        self._config_inputs = config_inputs
-        self._items = target_from(config_inputs, api_key="not used").settings().signals
+        target = target_from(config_inputs, api_key="not used")
+        self._config, self._items = target.config, target.settings().signals
         self._streams: list[Stream] = []
         self._observed: list[Observation] = []
 
@@ -154,7 +154,7 @@ class MappingTests(Observer):
         observed = self._observed = []
         options = {"ledger_url": NO_LEDGER, "is_partial": True}
         try:
-            run_dry(self._config_inputs, _messages_of(test), self, **options)
+            run_dry(self._config, _messages_of(test), self, **options)
         except StairoidsError as error:
             return str(error)
         return _difference(test, observed)

@@ -112,7 +112,7 @@ class _EachRecord(Observer):
 
 
 def run_dry(
-    config_inputs: Sequence[str],
+    config_inputs: Sequence[str] | Mapping[str, Any],
     messages: IO[str] | list[str],
     observer: Observer | Callable[[Observation], object],
     **overrides: object,

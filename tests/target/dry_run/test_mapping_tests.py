@@ -98,6 +98,18 @@ def test_wrong_config_is_told_once_and_fails_no_test(target: TargetUnderTest) ->
     assert done.stderr.count("did you mean `namespace`?") == 1
 
 
+def test_variable_is_warned_about_once(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS)
+    monkeypatch.setenv("TARGET_STAIROIDS_DRY_RUN", "true")
+
+    done = signals(target, "test", file, signals=[MAPPED])
+
+    assert done.stderr.count("`TARGET_STAIROIDS_DRY_RUN` is set, but it is not") == 1
+
+
 def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
     """YAML reads a bare `1` as a number, and `on` as a boolean."""
     file = target.folder / "tests.yml"
