@@ -205,7 +205,7 @@ class Ledger:
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
-        return not self.value(select(lookup.is_used(self.scope)))
+        return not self.value(select(lookup.is_used(streams.c.scope == self.scope)))
 
     def key_digest(self, api_key: str) -> bytes:
         """Return the digest that stands for an API key."""

@@ -173,12 +173,15 @@ def _sent_signals(connection: Connection, scope: str, ids: Collection[str]) -> s
 
 def _at_origin(scope: str, column: Column[Any]) -> Select[Any]:
     """Return the query for a column's values at one API, in each namespace."""
+    joined = streams.c.stream == column.table.c.stream
+    return select(column).join(streams, joined).where(at_origin(scope))
+
+
+def at_origin(scope: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a stream is of the same API, in any namespace."""
     origin = scope.partition(" ")[0]
     is_its = streams.c.scope.startswith(f"{origin} ", autoescape=True)
-    joined = streams.c.stream == column.table.c.stream
-    return (
-        select(column).join(streams, joined).where((streams.c.scope == origin) | is_its)
-    )
+    return (streams.c.scope == origin) | is_its
 
 
 def in_scope(scope: str, table: Table, *columns: Any) -> Select[Any]:
@@ -188,10 +191,16 @@ def in_scope(scope: str, table: Table, *columns: Any) -> Select[Any]:
     return query.where(streams.c.scope == scope)
 
 
-def is_used(scope: str) -> sa.ColumnElement[bool]:
-    """Return the condition that anything was ever settled or claimed in a scope."""
-    of_settled = in_scope(scope, settled, settled.c.stream).exists()
-    return of_settled | in_scope(scope, schema.claims, schema.claims.c.stream).exists()
+def is_used(of_streams: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return the condition that anything was ever settled or claimed of streams."""
+    of_settled, of_claims = (
+        select(table.c.stream)
+        .join(streams, streams.c.stream == table.c.stream)
+        .where(of_streams)
+        .exists()
+        for table in (settled, schema.claims)
+    )
+    return of_settled | of_claims
 
 
 def rows_in(

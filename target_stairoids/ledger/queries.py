@@ -24,7 +24,13 @@ from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, is_used
+from target_stairoids.ledger.lookup import (
+    PARAMETERS,
+    at_origin,
+    blocks,
+    in_scope,
+    is_used,
+)
 from target_stairoids.ledger.schema import (
     api_keys,
     checks,
@@ -199,13 +205,14 @@ def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool, bool
 
     The set holds both if both are known. The third value is whether no run of the
     stream was complete; then the entities of this run are not known. The last value is
-    that of `Ledger.is_new`.
+    whether nothing was ever settled or claimed, in any namespace.
     """
     complete = select(streams.c.complete_run).where(streams.c.stream == stream)
     was_complete = complete.scalar_subquery().is_not(None)
     null_keys = func.count(case((latest.c.has_null_key, 1)))
     earlier = func.count(case((was_complete | (latest.c.run != ledger.run), 1)))
-    columns = func.count(), earlier, null_keys, was_complete, is_used(ledger.scope)
+    has_entries = is_used(at_origin(ledger.scope))
+    columns = func.count(), earlier, null_keys, was_complete, has_entries
     its = (latest.c.stream == stream) & ~latest.c.is_shared
     [(count, known, nulls, had_whole, has_entries)] = ledger.rows(
         select(*columns).where(its)
@@ -243,6 +250,27 @@ def records_like(
         for claim in ledger.left_over
         if (source := claim.version.source_digest) in sources and source
     ]
+
+
+def namespaces_with(
+    ledger: Ledger, stream: str, sources: Collection[bytes], api_key: bytes
+) -> dict[bytes, str]:
+    """Return source digest -> another namespace that sent a record of a stream.
+
+    It used the API key with this digest. Another key may be of another workspace.
+    """
+    with_key = select(api_keys.c.scope).where(api_keys.c.api_key == api_key)
+    query = (
+        select(latest.c.source_digest, streams.c.scope)
+        .join(streams, streams.c.stream == latest.c.stream)
+        .where(at_origin(ledger.scope), streams.c.scope != ledger.scope)
+        .where(streams.c.name == stream, streams.c.scope.in_(with_key))
+    )
+    return {
+        source: scope.partition(" ")[2]
+        for block in blocks(sources, PARAMETERS // 2)
+        for source, scope in ledger.rows(query.where(latest.c.source_digest.in_(block)))
+    }
 
 
 def known_contents(

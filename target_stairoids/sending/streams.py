@@ -21,11 +21,7 @@ from target_stairoids.dedup.record import Record, RecordReader
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import (
-    OTHER_BASELINE,
-    UNFINISHED,
-    KnownMapping,
-)
+from target_stairoids.ledger.structs import OTHER_BASELINE, UNFINISHED, KnownMapping
 from target_stairoids.mapping import config
 from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.privacy import privacy_warning
@@ -76,6 +72,7 @@ class Stream:
     """One stream of a run, as its newest SCHEMA describes it.
 
     Attributes:
+        api_key: Digest of the API key.
         identity: The name that its records' keys are made with.
         baselines: Mappings whose records are remembered and not sent.
         known: Its mappings as earlier runs used them, by name.
@@ -89,6 +86,7 @@ class Stream:
     maps: list[CompiledMapping]
     number: int
     secret: bytes
+    api_key: bytes
     identity: str
     baselines: frozenset[str]
     known: dict[str, KnownMapping]
@@ -271,6 +269,7 @@ class Streams:
             maps=maps,
             number=number,
             secret=self._ledger.secret,
+            api_key=self._ledger.key_digest(settings.api_key),
             identity=identity,
             baselines=baselines,
             known=known,
@@ -405,7 +404,15 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         known = queries.known_contents(ledger, stream.number, sample)
         checks.compared(known, "under other keys")
     else:
-        checks.compared(*stream.known_as(queries.records_like(ledger, sample)))
+        known, names, advice = stream.known_as(queries.records_like(ledger, sample))
+        others = queries.namespaces_with(
+            ledger, stream.schema.name, sample, stream.api_key
+        )
+        if others and not known and not stream.known:
+            known, name = {*others}, min(others.values())
+            names = f"in the namespace `{name}`" if name else "without a namespace"
+            advice = "If the pipeline is the same, set its former `namespace` again. "
+        checks.compared(known, names, advice)
 
 
 def _warn_of_keys(stream: Stream) -> None:

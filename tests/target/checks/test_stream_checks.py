@@ -929,6 +929,47 @@ def test_renamed_stream_with_a_new_column_and_another_type_of_key_is_set_aside(
     assert len(sandbox.signals) == 6
 
 
+@on_both_connectors
+@pytest.mark.parametrize(
+    ("before", "now", "where"),
+    [
+        (None, "eu", "without a namespace"),
+        ("eu", None, "in the namespace `eu`"),
+        ("eu", "us", "in the namespace `eu`"),
+    ],
+)
+def test_pipeline_with_another_namespace_is_set_aside(
+    target: TargetUnderTest, before: str | None, now: str | None, where: str
+) -> None:
+    target.run(a_schema(), *records(60), namespace=before)
+
+    for _ in range(2):
+        run = target.run(a_schema(), *records(70), a_state(), namespace=now)
+        assert (run.exit_code, run.outcomes, run.states) == (1, {"pending": 70}, [])
+        assert f"the ledger knows 60 of its first 70 records {where}." in run.error
+        assert "set its former `namespace` again" in run.error
+    right = target.run(a_schema(), *records(70), namespace=before)
+    target.config["namespace"] = now
+    allow(target)
+    allowed = target.run(a_schema(), *records(70))
+    again = target.run(a_schema(), *records(70))
+
+    assert right.outcomes == {"duplicate": 60, "accepted": 10}
+    assert allowed.outcomes == {"accepted": 70}
+    assert again.outcomes == {"duplicate": 70}
+
+
+def test_database_with_the_same_streams_has_its_own_namespace(
+    target: TargetUnderTest,
+) -> None:
+    others = [a_record(n, email=f"{n}@us.example") for n in range(1, 61)]
+    target.run(a_schema(), *records(60), namespace="eu")
+
+    run = target.run(a_schema(), *others, *records(5, start=61), namespace="us")
+
+    assert run.outcomes == {"accepted": 65}
+
+
 def test_new_records_that_repeat_others_of_their_stream_are_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
