@@ -324,7 +324,8 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         return None, None
     if comma:
         first = _words_of_person(first)[1]
-        is_whole = (title and last[:1].isupper()) or _CREDENTIALS.fullmatch(first)
+        has_degree = _CREDENTIALS.fullmatch(first) and not last.isupper()
+        is_whole = (title and last[:1].isupper()) or has_degree
         if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
             return None, None
     else:

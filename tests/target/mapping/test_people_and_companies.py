@@ -377,6 +377,7 @@ def test_company_behind_a_host_or_none(value: str, domain: str | None) -> None:
         ("Ada Lovelace via Acme", None, None),
         ("ada.lovelace", None, None),
         ("ada99", None, None),
+        ("GARCIA MARQUEZ, JOSE", "JOSE", "GARCIA MARQUEZ"),
         ("Mrs. Smith-Jones, née King", None, None),
         ("Ada Lovelace, 3rd Baroness", None, None),
         ("山田 太郎", None, None),
