@@ -23,11 +23,21 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Known
-from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.ledger.transaction import Transaction, upsert_text
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
     from target_stairoids.ledger.structs import DeadLetter
+
+
+_COLUMNS = dead_letters.c.keys()[1:]  # without the id
+_ADD = upsert_text(
+    dead_letters,
+    _COLUMNS,
+    ("entity", "mapping", "state_digest"),
+    first_at=f"{dead_letters.name}.first_at",
+    attempts=f"{dead_letters.name}.attempts + excluded.attempts",
+)
 
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
@@ -42,7 +52,8 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
         "outcome": str(dead_letter.outcome),
     }
     values["first_at"] = values["last_at"] = timestamp()
-    transaction.write(transaction.statements.add_dead_letter, [values])
+    row = tuple(values[name] for name in _COLUMNS)
+    transaction.execute(_ADD, [row])
 
 
 def exists(transaction: Transaction, number: int) -> bool:

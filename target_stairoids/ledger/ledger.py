@@ -32,7 +32,7 @@ from target_stairoids.ledger.schema import (
 )
 from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
-from target_stairoids.ledger.transaction import Statements, Transaction
+from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 #: The cache is in KiB. It is large, because keys come in random order. The write-ahead
@@ -86,7 +86,6 @@ class Ledger:
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
-        self._statements = Statements(self._connection.dialect)
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
                 if path:
@@ -345,9 +344,7 @@ class Ledger:
             _errors(f"The ledger {self.name} cannot be written"),
             self._begin(self._begin_write) as connection,
         ):
-            yield Transaction(
-                connection, self.run, self._statements, self.scope, self.secret
-            )
+            yield Transaction(connection, self.run, self.scope, self.secret)
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[Connection]:

@@ -13,7 +13,15 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Column, Connection, Select, Table, select, union_all
+from sqlalchemy import (
+    Column,
+    Connection,
+    CursorResult,
+    Select,
+    Table,
+    select,
+    union_all,
+)
 
 from target_stairoids.dedup.duplicate_rules import (
     Key,
@@ -138,9 +146,8 @@ def _rows_of(
         for block in blocks(listed, (PARAMETERS - 1) // width):
             marks = f"({', '.join('?' * width)})"
             query = text.format(asked=", ".join([marks] * len(block)))
-            query = text_for(connection.dialect, query)
             values = (*chain.from_iterable(block), mapping)
-            for row in connection.exec_driver_sql(query, values).all():
+            for row in execute(connection, query, values).all():
                 yield mapping, row
 
 
@@ -214,15 +221,14 @@ def rows_in(
     for block in blocks(values, PARAMETERS):
         marks = ", ".join("?" * len(block))
         text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
-        text = text_for(connection.dialect, text)
-        yield from connection.exec_driver_sql(text, block).all()
+        yield from execute(connection, text, block).all()
 
 
-def text_for(dialect: sa.Dialect, text: str) -> str:
-    """Return a statement, written for SQLite, for the driver of a database."""
-    if dialect.name == "sqlite":
-        return text
-    return text.replace("IS ?", "IS NOT DISTINCT FROM ?").replace("?", "%s")
+def execute(connection: Connection, text: str, parameters: Any) -> CursorResult[Any]:  # noqa: ANN401 - a row or several
+    """Execute a statement by the driver. It is written for SQLite, and without `%`."""
+    if connection.dialect.name != "sqlite":
+        text = text.replace("IS ?", "IS NOT DISTINCT FROM ?").replace("?", "%s")
+    return connection.exec_driver_sql(text, parameters)
 
 
 def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:

@@ -11,10 +11,33 @@ from msgspec.structs import astuple, replace
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
 from target_stairoids.ledger import lookup
+from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
 from target_stairoids.ledger.structs import LatestRow, SettledVersion
-from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.ledger.transaction import (
+    END_CLAIM,
+    Transaction,
+    insert_text,
+    upsert_text,
+)
 
 Row = tuple[Any, ...]
+_SETTLE = upsert_text(  # a known id stays known
+    settled, signal_id=f"COALESCE(excluded.signal_id, {settled.name}.signal_id)"
+)
+_SET_LATEST = upsert_text(latest)
+#: The state digest and bookmark value to replace; NULL for none.
+_IS_SAME = f"{latest.name}.state_digest IS ? AND {latest.name}.bookmark_value IS ?"
+_REPLACE_LATEST = f"{_SET_LATEST} WHERE {_IS_SAME}"
+_TOUCH_LATEST = (
+    f"UPDATE {latest.name} SET bookmark_value = ?, text_digest = ?"  # noqa: S608 - names of our own table
+    f" WHERE entity = ? AND mapping = ? AND {_IS_SAME}"
+)
+#: Those of a state; if the last parameter is true, of all states except `unknown` ones.
+_CLOSE_DEAD_LETTERS = (
+    f"DELETE FROM {dead_letters.name} WHERE entity = ? AND mapping = ?"  # noqa: S608 - same
+    " AND (state_digest = ? OR (? AND outcome <> 'unknown'))"
+)
+_LOG = insert_text(signals, signals.c.keys()[1:])
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the
 #: person's address, time.
 LoggedSignal = tuple[
@@ -40,12 +63,12 @@ def write_outcomes(
     ]
     log(transaction, logged)
     claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]
-    transaction.execute(transaction.statements.end_claim, claimed)
+    transaction.execute(END_CLAIM, claimed)
     accepted = [
         (*item.version.record_key, item.version.state_digest, item.closes_older)
         for item in accepted_now
     ]
-    transaction.execute(transaction.statements.close_dead_letters, accepted)
+    transaction.execute(_CLOSE_DEAD_LETTERS, accepted)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
@@ -55,7 +78,7 @@ def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:
         named, at = msgspec.json.decode(signal), accepted_at or timestamp()
         its = named["type"], named["source"], key_values, transaction.run, at, email
         rows.append((stream, *ids, *its))
-    transaction.execute(transaction.statements.log, rows)
+    transaction.execute(_LOG, rows)
 
 
 def _write_latest_after(
@@ -73,7 +96,7 @@ def _write_latest_after(
         if after is not None and after != before:
             known[key] = after
             rows[key] = _latest_row(key, item.version.stream, after)
-    transaction.execute(transaction.statements.set_latest, list(rows.values()))
+    transaction.execute(_SET_LATEST, list(rows.values()))
 
 
 def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
@@ -87,8 +110,8 @@ def write_latest(transaction: Transaction, rows: Iterable[LatestRow]) -> None:
             touched.append((value, text, *row.key, *its))
         else:
             others.append((*_latest_row(row.key, row.stream, after), *its))
-    transaction.execute(transaction.statements.touch_latest, touched)
-    transaction.execute(transaction.statements.replace_latest, others)
+    transaction.execute(_TOUCH_LATEST, touched)
+    transaction.execute(_REPLACE_LATEST, others)
 
 
 def insert_settled(
@@ -109,7 +132,7 @@ def insert_settled(
         )
         for item in versions
     ]
-    transaction.execute(transaction.statements.settle, rows)
+    transaction.execute(_SETTLE, rows)
 
 
 def _latest_row(key: Key, stream: int, latest: Latest) -> Row:

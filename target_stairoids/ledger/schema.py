@@ -131,7 +131,6 @@ signals = sa.Table(
     sa.Column("email", _Digest),  # of the person, keyed with the ledger's secret
     sqlite_autoincrement=True,
 )
-LOGGED = signals.c.keys()[1:]  # its columns without the sequence
 latest = sa.Table(
     "stairoids_latest",
     metadata,

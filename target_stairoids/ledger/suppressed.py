@@ -114,7 +114,7 @@ class SuppressedByData:
                 its = dict(zip(_COLUMNS, entry, strict=True))
                 transaction.write(delete(suppressed).filter_by(**its))
             if added:
-                insert = transaction.statements.insert_into(suppressed)
+                insert = transaction.insert_into(suppressed)
                 transaction.write(insert.on_conflict_do_nothing(), added)
 
     def _with_unwritten(self, rows: Iterable[Sequence[Any]]) -> set[_Entry]:

@@ -16,14 +16,12 @@ from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import (
-    LOGGED,
     api_keys,
     checks,
     claims,
     days,
     dead_letters,
     known_signals,
-    latest,
     mappings,
     pipelines,
     requests,
@@ -46,90 +44,38 @@ _CLAIMED = claims.c.keys()
 _KEPT_SECONDS = 120.0  # requests count for a minute
 
 
-class Statements:
-    """The statements of a dialect that run for every signal, made once for each ledger.
+# SQLAlchemy takes longer to make a statement than to execute it. So those that run for
+# every signal are texts for `lookup.execute`.
 
-    SQLAlchemy takes longer to make a statement than to execute it. Texts are for the
-    driver. Their rows are tuples in the order of the table's columns.
 
-    Attributes:
-        close_dead_letters: Of a state, or if the last parameter is true, of all states
-            of its record except `unknown` ones.
-        replace_latest: INSERT of last states that replaces one state digest and
-            bookmark value only. These are two more parameters; NULL for none.
+def insert_text(table: sa.Table, columns: Sequence[str], count: int = 1) -> str:
+    """Return the INSERT of some rows."""
+    rows = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of our own table
+
+
+def upsert_text(
+    table: sa.Table,
+    columns: Sequence[str] = (),
+    key: Sequence[str] = (),
+    **changes: str,
+) -> str:
+    """Return the INSERT of a row that replaces the one with its key.
+
+    By default, of all columns and the primary key. `changes` has the SQL of columns
+    that do not just get their new value.
     """
+    columns = columns or table.c.keys()
+    key = key or table.primary_key.columns.keys()
+    new = {name: f"excluded.{name}" for name in columns if name not in key} | changes
+    assigned = ", ".join(f"{name} = {value}" for name, value in new.items())
+    insert = insert_text(table, columns)
+    return f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assigned}"
 
-    def __init__(self, dialect: sa.Dialect) -> None:
-        self._dialect = dialect
-        self.add_dead_letter = self._add_dead_letter()
-        self.settle = self._upsert(settled)
-        self.set_latest = self._upsert(latest)
-        its = "entity = ? AND mapping = ?"
-        is_same = (
-            f"{latest.name}.state_digest IS ? AND {latest.name}.bookmark_value IS ?"
-        )
-        self.replace_latest = self.set_latest + self._text(f" WHERE {is_same}")
-        self.touch_latest = self._text(
-            f"UPDATE {latest.name} SET bookmark_value = ?, text_digest = ?"  # noqa: S608 - names of our own table
-            f" WHERE {its} AND {is_same}"
-        )
-        self.end_claim = self._text(
-            f"DELETE FROM {claims.name} WHERE {its} AND run = ?"  # noqa: S608 - same
-        )
-        self.claim_again = self._text(
-            f"UPDATE {claims.name} SET attempts = ?, attempted_at = ?"  # noqa: S608 - same
-            f" WHERE {its} AND run = ?"
-        )
-        self.close_dead_letters = self._text(
-            f"DELETE FROM {dead_letters.name} WHERE {its}"  # noqa: S608 - same
-            " AND (state_digest = ? OR (? AND outcome <> 'unknown'))"
-        )
-        self.log = self._insert(signals, LOGGED, 1)
-        self.see_again = self._text(
-            f"UPDATE {settled.name} SET run = ? WHERE {its}"  # noqa: S608 - same
-            " AND (state_digest = ? OR content_digest = ?)"
-        )
 
-    def _text(self, text: str) -> str:
-        return lookup.text_for(self._dialect, text)
-
-    def _insert(self, table: sa.Table, columns: Sequence[str], count: int) -> str:
-        row = f"({', '.join('?' * len(columns))})"
-        rows = ", ".join([row] * count)
-        return self._text(
-            f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - same
-        )
-
-    def claim(self, count: int) -> str:
-        """Return the INSERT of some claims. It returns the keys of the new ones."""
-        text = self._insert(claims, _CLAIMED, count)
-        return f"{text} ON CONFLICT DO NOTHING RETURNING entity, mapping"
-
-    def insert_into(self, table: sa.Table) -> Any:  # noqa: ANN401 - of either dialect
-        """Return an INSERT with the dialect's ON CONFLICT."""
-        if self._dialect.name == "sqlite":
-            return sqlite.insert(table)
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes a tenth of a second
-
-        return postgresql.insert(table)
-
-    def _upsert(self, table: sa.Table) -> str:
-        names = [column.name for column in table.c if not column.primary_key]
-        new = {name: f"excluded.{name}" for name in names}
-        if table is settled:  # a known id stays known
-            new["signal_id"] = f"COALESCE(excluded.signal_id, {table.name}.signal_id)"
-        changes = ", ".join(f"{name} = {value}" for name, value in new.items())
-        key = ", ".join(table.primary_key.columns.keys())
-        text = self._insert(table, table.c.keys(), 1)
-        return f"{text} ON CONFLICT ({key}) DO UPDATE SET {changes}"
-
-    def _add_dead_letter(self) -> Any:  # noqa: ANN401 - of either dialect
-        statement = self.insert_into(dead_letters)
-        key = ("entity", "mapping", "state_digest")
-        kept = {*key, "id", "stream", "stream_name", "first_at"}
-        new = {n: column for n, column in statement.excluded.items() if n not in kept}
-        new["attempts"] += dead_letters.c.attempts
-        return statement.on_conflict_do_update(index_elements=key, set_=new)
+_OUR_CLAIM = "WHERE entity = ? AND mapping = ? AND run = ?"
+_CLAIM_AGAIN = f"UPDATE {claims.name} SET attempts = ?, attempted_at = ? {_OUR_CLAIM}"  # noqa: S608 - names of our own table
+END_CLAIM = f"DELETE FROM {claims.name} {_OUR_CLAIM}"  # noqa: S608 - same
 
 
 @dataclass(eq=False)
@@ -138,7 +84,6 @@ class Transaction:
 
     connection: sa.Connection
     run: int
-    statements: Statements
     scope: str
     secret: bytes
 
@@ -172,9 +117,10 @@ class Transaction:
         ]
         ours = set[Sequence[Any]]()
         for block in lookup.blocks(rows, lookup.PARAMETERS // len(_CLAIMED)):
-            text = self.statements.claim(len(block))
+            insert = insert_text(claims, _CLAIMED, len(block))
+            text = f"{insert} ON CONFLICT DO NOTHING RETURNING entity, mapping"
             values = tuple(row[name] for row in block for name in _CLAIMED)
-            ours |= {*map(tuple, self.connection.exec_driver_sql(text, values))}
+            ours |= {*map(tuple, lookup.execute(self.connection, text, values))}
         versions = [c.version for c in wanted if c.version.key in ours]
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
@@ -189,8 +135,7 @@ class Transaction:
         Returns False if the claim is not ours.
         """
         row = attempts, at, *claim.version.key, self.run
-        text = self.statements.claim_again
-        return self.connection.exec_driver_sql(text, row).rowcount == 1
+        return lookup.execute(self.connection, _CLAIM_AGAIN, row).rowcount == 1
 
     def claim_on(self, version: Version) -> Claim | None:
         """Return the claim on a version's entity and mapping, if there is one."""
@@ -215,7 +160,7 @@ class Transaction:
 
     def withdraw(self, version: Version) -> None:
         """Delete our claim of a signal that was certainly not accepted."""
-        self.execute(self.statements.end_claim, [(*version.key, self.run)])
+        self.execute(END_CLAIM, [(*version.key, self.run)])
 
     # Outcomes
 
@@ -248,7 +193,7 @@ class Transaction:
         self._put(known_signals, scope=scope, source=source, type=type_, **values)
 
     def _put(self, table: sa.Table, **values: Any) -> None:
-        statement = self.statements.insert_into(table).values(values)
+        statement = self.insert_into(table).values(values)
         key = table.primary_key.columns.keys()
         self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
 
@@ -264,7 +209,7 @@ class Transaction:
         its = sa.select(streams.c.stream).filter_by(scope=self.scope, alias=name)
         if self.connection.scalar(its):
             alias = f"{name} {secrets.token_hex(8)}"
-        statement = self.statements.insert_into(streams).values(
+        statement = self.insert_into(streams).values(
             scope=self.scope, name=name, alias=alias, schema=schema
         )
         changed = streams.c.schema.is_distinct_from(statement.excluded.schema)
@@ -276,7 +221,7 @@ class Transaction:
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to today's requests (UTC); return how many there are now."""
-        statement = self.statements.insert_into(days).values(
+        statement = self.insert_into(days).values(
             scope=scope, day=timestamp()[:10], requests=count
         )
         total = statement.on_conflict_do_update(
@@ -376,9 +321,17 @@ class Transaction:
     # Any statement
 
     def execute(self, text: str, rows: list[tuple[Any, ...]]) -> None:
-        """Execute one of the texts in `statements` for each row."""
+        """Execute a text for each row."""
         if rows:
-            self.connection.exec_driver_sql(text, rows)
+            lookup.execute(self.connection, text, rows)
+
+    def insert_into(self, table: sa.Table) -> Any:  # noqa: ANN401 - of either dialect
+        """Return an INSERT with the dialect's ON CONFLICT."""
+        if self.connection.dialect.name == "sqlite":
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes a tenth of a second
+
+        return postgresql.insert(table)
 
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""

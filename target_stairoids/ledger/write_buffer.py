@@ -25,6 +25,7 @@ from target_stairoids.dedup.duplicate_rules import (
 )
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.outcomes import insert_settled, write_latest
+from target_stairoids.ledger.schema import settled
 from target_stairoids.ledger.structs import (
     DeadLetter,
     KnownMapping,
@@ -37,6 +38,10 @@ T = TypeVar("T")
 
 #: Rows after which it is time to write; each takes about half a kilobyte of memory.
 FULL = 20_000
+_SEE_AGAIN = (
+    f"UPDATE {settled.name} SET run = ? WHERE entity = ? AND mapping = ?"  # noqa: S608 - names of our own table
+    " AND (state_digest = ? OR content_digest = ?)"
+)
 _LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE}
 
 
@@ -278,7 +283,7 @@ class WriteBuffer:
         """Write everything."""
         insert_settled(transaction, self._settled)
         write_latest(transaction, self._latest.values())
-        transaction.execute(transaction.statements.see_again, self._seen_again)
+        transaction.execute(_SEE_AGAIN, self._seen_again)
         for dead_letter in self._dead_letters:
             dead_letters.add(transaction, dead_letter)
         dead_letters.discard(transaction, self._discarded)
