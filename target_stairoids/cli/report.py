@@ -67,7 +67,7 @@ def _show(history: RunHistory) -> None:
     from target_stairoids.reporting.runs import COUNTED_BY_RUN
 
     for status in history.status:
-        source = one_line(status.source) or "runs of `send`"
+        source = one_line(status.source) or "runs of send"
         name = f"{source}: " if len(history.status) > 1 else ""
         click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
         for step in status.next:
