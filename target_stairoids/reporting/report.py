@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ class Report:
     """
 
     def __init__(self) -> None:
-        self._started = datetime.now(UTC)
+        self._started, self._began = datetime.now(UTC), time.monotonic()
         self.run = 0
         self.read = 0
         self.signals = 0
@@ -67,7 +68,7 @@ class Report:
         self, *, exit_code: int, requests: int, quota: int | None
     ) -> dict[str, Any]:
         """Return the report as the JSON object of `report_path`."""
-        ended = datetime.now(UTC)
+        ended, seconds = datetime.now(UTC), time.monotonic() - self._began
         outcomes = self.outcomes
         streams: dict[str, Counter[str]] = {}
         for (stream, outcome, _reason), count in self._counts.items():
@@ -76,7 +77,7 @@ class Report:
             "run": self.run,
             "started_at": self._started.isoformat(),
             "ended_at": ended.isoformat(),
-            "seconds": round((ended - self._started).total_seconds(), 3),
+            "seconds": round(seconds, 3),
             "exit_code": exit_code,
             "read": self.read,
             "signals": self.signals,

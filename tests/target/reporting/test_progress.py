@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +146,24 @@ def test_a_run_that_waits_does_not_say_that_nothing_was_due(
     LogProgress().end(report, is_whole=False)
 
     assert "Nothing was sent (0 records read, " in caplog.text
+
+
+def test_seconds_of_a_run_do_not_follow_a_clock_that_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    report = Report()
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, _tz: object = None) -> datetime:  # type: ignore[override]
+            return an_hour_ago
+
+    monkeypatch.setattr("target_stairoids.reporting.report.datetime", Earlier)
+    ended = report.as_dict(exit_code=0, requests=0, quota=None)
+
+    assert 0 <= ended["seconds"] < 60
+    assert ended["ended_at"] == an_hour_ago.isoformat()
 
 
 def status(**more: Any) -> str:
