@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def _inner(value: Any) -> object:  # noqa: ANN401 - any value of a record
         case {"seconds": inner, **rest} | {"_seconds": inner, **rest}:
             part = next(iter(rest.values()), 0)
             is_time = rest.keys() <= _NANOSECONDS and len(str(inner)) == _SECONDS
-            with suppress(InvalidOperation):
+            with suppress(ArithmeticError):
                 inner = Decimal(str(inner)) + Decimal(str(part)).scaleb(-9)
         case _:
             is_time = False

@@ -91,6 +91,7 @@ def test_empty_time_is_none(value: object) -> None:
         *(2025110, 202511051430, "1.5e9", -1500000000, "-1500000000", 10**19, 10**999),
         *(True, float("nan"), float("inf"), Decimal("1e400"), Decimal("1e9999999")),
         *(Decimal("sNaN"), ["2024-06-15"], {}, {"$date": 1500000000}, "9" * 1_000_000),
+        *({"seconds": "1e99999999"}, {"seconds": "1e9999999", "nanos": "1e9999999"}),
         *({"seconds": 20251105}, {"seconds": 1500000000, "x": 1}, {"seconds": None}),
         *(
             {"$date": {"$numberLong": "1500000000"}},
