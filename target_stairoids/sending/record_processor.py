@@ -159,14 +159,15 @@ class RecordProcessor:
         for mapped in items:
             if isinstance(mapped, str):
                 continue
-            key = mapped.key
+            key, text = mapped.key, mapped.record.text_digest
             if mapped.mapping.is_left_out:
                 changed[key] = None
-            elif self._is_unsure(mapped) or (has_held and identity.is_held(key)):
+            elif (text is None and self._is_unsure(mapped)) or (
+                mapped.is_suppressed or (has_held and identity.is_held(key))
+            ):
                 unsure.add(key)
             else:
-                mark = mapped.record.text_digest or mapped.mark
-                marks[key[1]].append((key[0], mark))
+                marks[key[1]].append((key[0], text or mapped.mark))
         return changed | self.ledger.changed_entities(marks, unsure)
 
     def _is_unsure(self, mapped: MappedRecord) -> bool:
