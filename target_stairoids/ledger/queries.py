@@ -229,26 +229,34 @@ def _left_over(ledger: Ledger, stream: int) -> list[Version]:
 
 
 def records_like(
-    ledger: Ledger, sources: Collection[bytes | None]
+    ledger: Ledger, digests: Collection[bytes | None], stream: str = ""
 ) -> list[tuple[Key, bytes, str, str | None]]:
-    """Return key, source digest, stream and bookmark value of records sent before.
+    """Return key, digest, stream and bookmark value of records that were sent before.
 
-    Those that earlier runs may have sent come last.
+    The digests are those of sources, and of a stream also those of contents. Records
+    that earlier runs may have sent come last.
     """
     of = latest.c
-    columns = of.entity, of.mapping, of.source_digest, streams.c.name, of.bookmark_value
+    both = of.source_digest, of.content_digest
+    columns = of.entity, of.mapping, *both, streams.c.name, of.bookmark_value
     query = in_scope(ledger.scope, latest, *columns).where(of.run != ledger.run)
-    found = [
-        ((entity, mapping), source, stream, value)
-        for block in blocks(sources, PARAMETERS // 2)
-        for entity, mapping, source, stream, value in ledger.rows(
-            query.where(of.source_digest.in_(block))
+    is_its = streams.c.name == stream
+    rows = [
+        ((entity, mapping), {source, content}, name, value)
+        for block in blocks(digests, PARAMETERS // 3)
+        for entity, mapping, source, content, name, value in ledger.rows(
+            query.where(both[0].in_(block) | (is_its & both[1].in_(block)))
         )
     ]
-    return found + [
-        (claim.version.key, source, claim.stream_name, claim.version.bookmark_value)
-        for claim in ledger.left_over
-        if (source := claim.version.source_digest) in sources and source
+    for claim in ledger.left_over:
+        its = claim.version
+        known = {its.source_digest, its.content_digest}
+        rows.append((its.key, known, claim.stream_name, its.bookmark_value))
+    return [
+        (key, digest, name, value)
+        for key, known, name, value in rows
+        for digest in known.intersection(digests)
+        if digest is not None
     ]
 
 

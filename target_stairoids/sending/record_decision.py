@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -128,16 +129,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         has_key = bool(mapping.key) and not self.is_by_person
         is_new = is_same and has_key and self.dead_letter is None
         return is_new and mapping.bulk_changes != "expected"
-
-    @property
-    def sources(self) -> frozenset[bytes]:
-        """Its source digests, as it is and as other layouts of its stream have it."""
-        found = {self.record.source_digest(self.mapping.columns.ignored)}
-        for key, columns in self.stream.layouts:
-            fields = self.record.without(self.mapping.columns.ignored_with(key))
-            known = {name: v for name, v in fields.items() if name in columns}
-            found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
-        return frozenset(found)
 
     @property
     def is_baseline(self) -> bool:
@@ -264,17 +255,13 @@ def draft_of(mapped: MappedRecord, settings: Settings) -> Draft:
 
 
 def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
-    mapping, stream, fields = mapped.mapping, mapped.stream, mapped.record.fields
+    mapping, fields = mapped.mapping, mapped.record.fields
     has_no_key = mapped.has_null_key and mapped.null_columns >= {*mapping.key}
     if has_no_key and mapping.has_own_key:
         names = ", ".join(f"`{name}`" for name in mapping.key)
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
     signal = mapping.signal_from(fields)
-    loaders = chosen(mapping.columns.loaders, tuple(signal.properties))
-    ignored = {*mapping.ignore_changes, stream.schema.bookmark, *loaders}
-    sent = signal.properties  # the key's columns may change their type, or be null
-    ignored |= {n for n in mapping.key if n in sent and sent[n] == fields.get(n)}
-    version = _with_person(mapped, signal, ignored)
+    version = _with_person(mapped, signal, _ignored_in(mapped, signal, mapping.key))
     if mapped.is_baseline:
         return Draft(Outcome.BASELINED, "", version, signal)
     has_unread = mapping.has_unread_time if signal.occurred_at is None else None
@@ -287,6 +274,17 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
         return Draft(Outcome.TOO_OLD, "", version, signal, b"", is_unread)
     outcome = Outcome.WOULD_SEND if settings.dry_run else Outcome.PENDING
     return Draft(outcome, "", version, signal, signal.checked_text(), is_unread)
+
+
+def _ignored_in(
+    mapped: MappedRecord, signal: Signal, key: Iterable[str]
+) -> set[str | None]:
+    """Return the properties that have no part in a signal's content, given a key."""
+    mapping, sent, fields = mapped.mapping, signal.properties, mapped.record.fields
+    loaders = chosen(mapping.columns.loaders, tuple(sent))
+    ignored = {*mapping.ignore_changes, mapped.stream.schema.bookmark, *loaders}
+    # The key's columns may change their type, or be null.
+    return ignored | {n for n in key if n in sent and sent[n] == fields.get(n)}
 
 
 def _with_person(
@@ -366,6 +364,20 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
     size: int = 0
     signal: QueuedSignal | None = None
     is_superseded: bool = False
+
+    @property
+    def digests(self) -> frozenset[bytes]:
+        """Digests of its source and content, as it is and as in earlier layouts."""
+        mapped, signal = self.mapped, self.draft.signal
+        record, of = mapped.record, mapped.mapping.columns
+        found = {record.source_digest(of.ignored)}
+        for key, columns in mapped.stream.layouts:
+            fields = record.without(of.ignored_with(key))
+            known = {name: v for name, v in fields.items() if name in columns}
+            found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
+            if signal is not None:
+                found.add(content_digest(signal, _ignored_in(mapped, signal, key)))
+        return frozenset(found)
 
     def as_dead_letter(self, settings: Settings) -> DeadLetter:
         """Return the dead letter of an invalid record."""

@@ -234,7 +234,7 @@ class RecordOutcomes:
             is_expected=mapped.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
                 version,
-                lambda: mapped.sources,
+                lambda: record.digests,
                 is_new=decided.latest is None,
                 is_once=mapped.mapping.send == "once",
             ),

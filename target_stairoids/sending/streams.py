@@ -404,7 +404,8 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         known = queries.known_contents(ledger, stream.number, sample)
         checks.compared(known, "under other keys")
     else:
-        known, names, advice = stream.known_as(queries.records_like(ledger, sample))
+        found = queries.records_like(ledger, sample, stream.schema.name)
+        known, names, advice = stream.known_as(found)
         others = queries.namespaces_with(
             ledger, stream.schema.name, sample, stream.api_key
         )

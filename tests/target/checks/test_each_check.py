@@ -122,6 +122,32 @@ CASES = {
         "are others",
     ),
     "key in the mapping": Case(A, A.with_item(key=["email"]), "are others"),
+    "key columns, and another column": Case(
+        A,
+        Input(
+            a_schema("deals", key=["id", "plan"], plan="string", note="string"),
+            rows(60, plan="a", note=None),
+        ),
+        "are others",
+    ),
+    "a key at last, and a column renamed": Case(
+        Input(a_schema("deals", key=[], plan="string"), A.rows),
+        Input(
+            a_schema("deals", plan="string", email_address="string"),
+            [
+                {
+                    **row,
+                    "record": {
+                        **row["record"],
+                        "email": None,
+                        "email_address": row["record"]["email"],
+                    },
+                }
+                for row in A.rows
+            ],
+        ),
+        "are others",
+    ),
     "no key any more": Case(
         A, Input(a_schema("deals", key=[], plan="string"), A.rows), "has no key"
     ),
