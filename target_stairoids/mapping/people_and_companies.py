@@ -288,8 +288,6 @@ _SEVERAL = re.compile(
     r"[&+/|;]| (?:and|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|[-\u2013\u2014]) "
 )
 _USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
-#: No first name: `ada99`, or one of East Asia, where the family's name comes first.
-_NOT_FIRST = re.compile(r"\d|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
 
 
@@ -332,7 +330,20 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         first, _, last = name.partition(" ")
         if title and not last:
             first, last = "", name  # `Dr. Lovelace`
-    return (None, None) if _NOT_FIRST.search(first) else (first or None, last or None)
+    if any(map(_is_in_no_first_name, first)):
+        return None, None
+    return first or None, last or None
+
+
+def _is_in_no_first_name(character: str) -> bool:
+    """Return whether it is a digit, as in `ada99`, or of an East Asian script.
+
+    There the family's name comes first.
+    """
+    is_east_asian = (
+        "\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7af"
+    )
+    return character.isdigit() or is_east_asian
 
 
 @lru_cache(maxsize=_CACHED)
