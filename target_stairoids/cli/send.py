@@ -17,10 +17,9 @@ from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
-from target_stairoids.mapping.signals_setting import MappingItem
+from target_stairoids.mapping.signals_setting import BY_HAND, MappingItem
 from target_stairoids.reporting.next_steps import dead_letters_in
 
-_STREAM = "stairoids-signals-send"  # of signals that --json gives
 _OBJECTS = {
     "account": ("domain", "name"),
     "contact": ("email", "first_name", "last_name"),
@@ -167,7 +166,7 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
             raise ConfigError(f"--json lacks the text `{name}`.")
     columns = {f"property_{n}": value for n, value in enumerate(properties.values())}
     item = {
-        "stream": _STREAM,
+        "stream": BY_HAND,
         "type": body["type"],
         "source": body["source"],
         **{
@@ -192,8 +191,8 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
     }
     schema: dict[str, Any] = {"properties": {name: {} for name in record}}
     messages: list[dict[str, Any]] = [
-        {"type": "SCHEMA", "stream": _STREAM, "schema": schema, "key_properties": []},
-        {"type": "RECORD", "stream": _STREAM, "record": record},
+        {"type": "SCHEMA", "stream": BY_HAND, "schema": schema, "key_properties": []},
+        {"type": "RECORD", "stream": BY_HAND, "record": record},
     ]
     return [json.dumps(m) for m in messages], (msgspec.convert(item, MappingItem),)
 

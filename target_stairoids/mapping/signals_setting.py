@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+#: The stream of the signals of `send --json`. A person sends each, so no check applies.
+BY_HAND = "stairoids-signals-send"
 #: A template. Null leaves the field out; without a template the field is inferred.
 _Text = str | None | UnsetType
 Name = Annotated[str, Meta(pattern=r"\S")]

@@ -169,6 +169,8 @@ class Identity:
         held = self._held.pop(version.key, None)
         released = [self._resolve(held)] if held else []
         latest = self._buffer.latest(version.key)
+        if latest is not None and not latest.is_shared:
+            self.others.discard(version.record_key)
         if (
             latest is not None
             and latest.content_digest is not None

@@ -32,6 +32,7 @@ from target_stairoids.mapping.schema import (
     StreamSchema,
 )
 from target_stairoids.mapping.signal import CompiledMapping
+from target_stairoids.mapping.signals_setting import BY_HAND
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -382,7 +383,7 @@ def checks_for(
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *known[:3],
-        is_allowed=settings.rebuilds or any(fired.values()),
+        is_allowed=settings.rebuilds or name == BY_HAND or any(fired.values()),
         fired_before=BULK_CHANGE in fired,
         new_identity="" if known[3] else stream.new_identity,
         refusal=refusal,

@@ -141,6 +141,21 @@ def test_people_beside_those_of_known_keys_are_no_bulk_change(
 
 
 @on_both_connectors
+@pytest.mark.parametrize("is_before", [False, True])
+def test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change(
+    target: TargetUnderTest, *, is_before: bool
+) -> None:
+    second = [a_record(n, email=f"bea{n}@acme.example") for n in range(1, 101)]
+    gone = records(100, _sdc_deleted_at="2026-01-02T00:00:00Z")
+    both = [*second, *gone] if is_before else [*gone, *second]
+    target.run(a_schema(), *records(100))
+
+    run = target.run(a_schema(), *both)
+
+    assert (run.exit_code, run.outcomes) == (0, {"filtered": 100, "accepted": 100})
+
+
+@on_both_connectors
 def test_log_of_several_states_continues_after_each_stop(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

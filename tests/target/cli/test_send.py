@@ -151,6 +151,21 @@ def test_signal_as_json_is_sent_once(sandbox: Sandbox, target: TargetUnderTest) 
     ]
 
 
+def test_signal_as_json_passes_the_checks_of_streams(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    cut = target.run(a_schema(), a_record(1), "{", first_run="baseline")
+    assert cut.exit_code == 1
+
+    sent = [
+        signals(target, "send", "--json", json.dumps(TRIAL), namespace=namespace)
+        for namespace in (None, "eu")
+    ]
+
+    assert [one.returncode for one in sent] == [0, 0]
+    assert len(sandbox.signals) == 2
+
+
 def test_signal_as_json_with_properties_in_another_order_is_a_duplicate(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
