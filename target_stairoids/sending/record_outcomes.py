@@ -414,6 +414,8 @@ class RecordOutcomes:
 
     def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
+        if outcome in {Outcome.PENDING, Outcome.BASELINED}:
+            self.identity.others.discard(record.mapped.key)  # no check counts it now
         self.report.signals -= record.number > 0  # counted when it began to wait
         if record.signal is not None:
             self._drop(record.signal)

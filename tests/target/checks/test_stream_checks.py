@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -15,8 +16,10 @@ import pytest
 from stairoids_sandbox import Fault
 from target_stairoids import input as run_input
 from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
+from target_stairoids.exceptions import SetAsideError
 from target_stairoids.sending import record_outcomes
 from target_stairoids.sending import run as sending_run
+from target_stairoids.target import TargetStairoids
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.forks import forked
@@ -153,6 +156,23 @@ def test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change(
     run = target.run(a_schema(), *both)
 
     assert (run.exit_code, run.outcomes) == (0, {"filtered": 100, "accepted": 100})
+
+
+def test_other_people_that_no_check_counts_take_no_memory(
+    target: TargetUnderTest,
+) -> None:
+    others = [a_record(n, email=f"bea{n}@acme.example") for n in range(60, 200)]
+    target.run(SCHEMA, *records(KNOWN, plan="a"))
+    night = text_of([SCHEMA, *records(LIMIT + 1, plan="b"), *others])
+
+    set_aside, baseline = (TargetStairoids(config=target.config) for _ in range(2))
+    with pytest.raises(SetAsideError):
+        set_aside.listen(io.StringIO(night))
+    baseline.overrides = {"remembers_all": True, "first_run": "baseline"}
+    baseline.listen(io.StringIO(night))
+
+    for program in (set_aside, baseline):
+        assert program.run.records.outcomes.identity.others == set()
 
 
 @on_both_connectors
