@@ -78,6 +78,7 @@ class WriteBuffer:
     Attributes:
         run: Number of the run. A dry run has none; it comes after all runs.
         claims: How many claims of earlier runs are open. Their numbers are negative.
+        size: How many rows are unwritten.
     """
 
     def __init__(self, *, is_kept: bool) -> None:

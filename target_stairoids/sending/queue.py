@@ -162,6 +162,7 @@ class SendQueue:
     Attributes:
         lanes: Subject -> the last unfinished signals with it.
         unfinished: Number -> signal, in the order they were read.
+        size: Bytes of their requests and records.
     """
 
     def __init__(self) -> None:

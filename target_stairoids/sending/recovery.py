@@ -39,7 +39,11 @@ from target_stairoids.settings import Settings
 
 @dataclass(eq=False)
 class Recovery:
-    """Makes signals of the claims of dead runs, and adds them to `unclear`."""
+    """Makes signals of the claims of dead runs, and adds them to `unclear`.
+
+    Attributes:
+        longest_wait: Seconds that a claimed signal may have waited before it left.
+    """
 
     settings: Settings
     ledger: Ledger
