@@ -126,12 +126,14 @@ def statuses_of(runs: Sequence[PastRun], dead_letters: int) -> list[Status]:
     sources = dict.fromkeys(run.source for run in reversed(runs))
     by_source = [[run for run in runs if run.source == source] for source in sources]
     if by_source:
-        return [_status_of(its, dead_letters) for its in by_source]
+        return [_status_of(its, dead_letters, _left_by(its, runs)) for its in by_source]
     text = "No run began in these days."
     return [Status(source="", state="attention", text=text, next=[])]
 
 
-def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
+def _status_of(
+    runs: Sequence[PastRun], dead_letters: int, left: PastRun | None
+) -> Status:
     last = runs[-1]
     state = state_of(last)
     text = f"Run {last.run} of {_minute(last.started_at)} UTC {words_of(last)}"
@@ -145,7 +147,6 @@ def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
         text += f"{_minute(whole[-1].started_at)} UTC."
     decided = ended[-1] if state_of(last) == "running" and ended else last
     steps = list(_next(decided, dead_letters))
-    left = _left_by(runs)
     if left is not None and left is not decided and not decided.exit_code:
         text += f" Run {left.run} before it {words_of(left)} No later run has read the "
         text += "records of its pending signals."
@@ -158,11 +159,16 @@ def _status_of(runs: Sequence[PastRun], dead_letters: int) -> Status:
     )
 
 
-def _left_by(runs: Sequence[PastRun]) -> PastRun | None:
-    """Return the last run whose pending signals are of streams not read since then."""
-    ended = [run for run in runs if run.exit_code is not None]
+def _left_by(its: Sequence[PastRun], runs: Sequence[PastRun]) -> PastRun | None:
+    """Return the last run whose pending signals are of streams not read since then.
+
+    All runs may read the streams of `send`, which has no source.
+    """
+    later = its if its[0].source else runs
+    ended = [run for run in later if run.exit_code is not None]
     newest = {stream: run for run in ended for stream in run.streams}
-    found = (r for name, r in newest.items() if r.streams[name].get(Outcome.PENDING))
+    left = (r for name, r in newest.items() if r.streams[name].get(Outcome.PENDING))
+    found = (run for run in left if run.source == its[0].source)
     return max(found, key=lambda run: run.run, default=None)
 
 

@@ -345,6 +345,19 @@ def test_signals_that_no_later_run_has_read_are_pending_still() -> None:
     assert "ledger allow deals" in (open_one.next[0].command or "")
 
 
+def test_signals_that_send_left_are_read_by_a_run_of_their_pipeline() -> None:
+    left = {"outcomes": {"pending": 2}, "streams": {"deals": {"pending": 2}}}
+    sent = a_run(run=7, source="", exit_code=75, **left)
+    pipeline = a_run(run=8, streams={"deals": {"accepted": 2}})
+    again = a_run(run=9, source="", streams={"other": {"accepted": 1}})
+
+    of_send, of_pipeline = statuses_of([sent, pipeline, again], 0)
+    open_one, _ = statuses_of([sent, a_run(run=8, streams={}), again], 0)
+
+    assert (of_send.state, of_pipeline.state) == ("ok", "ok")
+    assert (open_one.state, "Run 7 before it" in open_one.text) == ("attention", True)
+
+
 def test_run_that_learns_no_rate_limit_names_none(target: TargetUnderTest) -> None:
     target.config["requests_per_minute"] = None
     first, again = (target.run(a_schema(), a_record()) for _ in range(2))
