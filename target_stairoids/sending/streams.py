@@ -405,14 +405,14 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         known = queries.known_contents(ledger, stream.number, sample)
         checks.compared(known, "under other keys")
     else:
-        found = queries.records_like(ledger, sample, stream.schema.name)
+        name, key = stream.schema.name, stream.api_key
+        found = queries.records_like(ledger, sample, name)
         known, names, advice = stream.known_as(found)
-        others = queries.namespaces_with(
-            ledger, stream.schema.name, sample, stream.api_key
-        )
-        if others and not known and not stream.known:
-            known, name = {*others}, min(others.values())
-            names = f"in the namespace `{name}`" if name else "without a namespace"
+        if not (known or stream.known) and (
+            others := queries.namespaces_with(ledger, name, sample, key)
+        ):
+            known, other = {*others}, min(others.values())
+            names = f"in the namespace `{other}`" if other else "without a namespace"
             advice = "If the pipeline is the same, set its former `namespace` again. "
         checks.compared(known, names, advice)
 
