@@ -175,6 +175,18 @@ def test_other_people_that_no_check_counts_take_no_memory(
         assert program.run.records.outcomes.identity.others == set()
 
 
+def test_changes_behind_known_states_count_once_a_run_was_complete(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    old, new = records(60, plan="a"), records(60, plan="b")
+    target.run(SCHEMA, *old)
+
+    run = target.run(SCHEMA, *old, *new)
+
+    assert (run.exit_code, run.outcomes) == (1, {"duplicate": 60, "pending": 60})
+    assert len(sandbox.signals) == 60
+
+
 @on_both_connectors
 def test_log_of_several_states_continues_after_each_stop(
     sandbox: Sandbox, target: TargetUnderTest

@@ -26,6 +26,25 @@ MODULES = [
     "target_stairoids/dedup/duplicate_rules.py",
     "target_stairoids/sending/identity.py",
 ]
+#: Tests of parts that the modules below do not need.
+SINGLE = [
+    (
+        "checks/test_stream_checks.py",
+        "test_changes_behind_known_states_count_once_a_run_was_complete",
+    ),
+    (
+        "checks/test_stream_checks.py",
+        "test_people_beside_those_of_known_keys_are_no_bulk_change",
+    ),
+    (
+        "checks/test_each_check.py",
+        "test_check_sets_its_stream_aside_until_its_cause_is_gone",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state",
+    ),
+]
 #: The run ends at the first failure, so tests that fail soon for many parts come first.
 TESTS = [
     "tests/target/dedup/test_duplicate_rules.py",
@@ -33,6 +52,7 @@ TESTS = [
         f"tests/target/sending/test_{name}.py"
         for name in ("identity_histories", "company_names", "identity")
     ),
+    *(f"tests/target/{module}::{test}" for module, test in SINGLE),
 ]
 
 
