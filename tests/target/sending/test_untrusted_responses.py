@@ -179,8 +179,8 @@ def test_signal_without_a_later_one_is_pending_and_not_sent_again(
     [
         {"type": 7},
         {"source": ["singer"]},
-        {"created_at": "2020-01-01T00:00:00Z"},
-        {"properties": "none"},
+        pytest.param({"created_at": "2020-01-01T00:00:00Z"}, marks=pytest.mark.slow),
+        pytest.param({"properties": "none"}, marks=pytest.mark.slow),
         {"is_endless": True, "contact": {"email": "somebody@example.com"}},
     ],
     ids=str,
