@@ -169,8 +169,6 @@ class Identity:
         held = self._held.pop(version.key, None)
         released = [self._resolve(held)] if held else []
         latest = self._buffer.latest(version.key)
-        if latest is not None and not latest.is_shared:
-            self.others.discard(version.record_key)
         if (
             latest is not None
             and latest.content_digest is not None
@@ -186,6 +184,7 @@ class Identity:
             )
             if was_read:
                 self._see_again(version.record_key, latest, record.mapped.mapping.send)
+            self.others.discard(version.record_key)
             self._buffer.put(version.key, version.stream, cleared)
         return released
 

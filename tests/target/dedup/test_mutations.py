@@ -37,6 +37,10 @@ SINGLE = [
         "test_people_beside_those_of_known_keys_are_no_bulk_change",
     ),
     (
+        "checks/test_stream_checks.py",
+        "test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change",
+    ),
+    (
         "checks/test_each_check.py",
         "test_check_sets_its_stream_aside_until_its_cause_is_gone",
     ),
