@@ -30,6 +30,17 @@ _INVALID_SHARE = 0.9
 _NAMESPACE = "give each pipeline its own `namespace` or `ledger_url`"
 
 
+def in_namespace(name: str) -> tuple[str, str]:
+    """Return in words where records were sent, and the advice."""
+    if not name:
+        return (
+            "without a namespace",
+            "If the pipeline is the same, remove `namespace`. ",
+        )
+    advice = "If the pipeline is the same, set that `namespace` again. "
+    return f"in the namespace {as_code(name)}", advice
+
+
 @dataclass(eq=False)
 class StreamChecks(Generic[Held]):
     """The checks of one stream in one run.
@@ -230,9 +241,14 @@ class StreamChecks(Generic[Held]):
         elif sample:
             self.new_identity, self.null_keys = "", set()
 
-    def rekeyed(self, repeated: int, sample: int) -> None:
-        """Note how many of the new records are known under another key."""
-        if not self.is_allowed and repeated >= _FEW and repeated * 2 >= sample:
+    def rekeyed(self, repeated: int, sample: int, namespaces: set[str]) -> None:
+        """Note how many of the new records are known under another key or namespace."""
+        if self.is_allowed or repeated < _FEW or repeated * 2 < sample:
+            return
+        if namespaces:
+            words = "its records were sent before"
+            self._fire_identity(words, repeated, sample, *in_namespace(min(namespaces)))
+        else:
             words = "the values of its key are others"
             ways = (
                 "If its keys change at each sync, set `key` in the mapping. If these "

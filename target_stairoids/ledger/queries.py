@@ -261,23 +261,30 @@ def records_like(
 
 
 def namespaces_with(
-    ledger: Ledger, stream: str, sources: Collection[bytes], api_key: bytes
+    ledger: Ledger, stream: str, sources: Collection[bytes | None], api_key: bytes
 ) -> dict[bytes, str]:
     """Return source digest -> another namespace that sent a record of a stream.
 
     It used the API key with this digest. Another key may be of another workspace.
     """
     with_key = select(api_keys.c.scope).where(api_keys.c.api_key == api_key)
-    query = (
-        select(latest.c.source_digest, streams.c.scope)
-        .join(streams, streams.c.stream == latest.c.stream)
-        .where(at_origin(ledger.scope), streams.c.scope != ledger.scope)
-        .where(streams.c.name == stream, streams.c.scope.in_(with_key))
+    its = select(streams.c.stream, streams.c.scope).where(
+        at_origin(ledger.scope),
+        streams.c.scope != ledger.scope,
+        streams.c.scope.in_(with_key),
+        streams.c.name == stream,
     )
+    namespaces = {number: scope.partition(" ")[2] for number, scope in ledger.rows(its)}
+    if not namespaces:
+        return {}  # without a look at all records
+    query = select(latest.c.source_digest, latest.c.stream)
+    query = query.where(latest.c.stream.in_(namespaces))
     return {
-        source: scope.partition(" ")[2]
+        source: namespaces[number]
         for block in blocks(sources, PARAMETERS // 2)
-        for source, scope in ledger.rows(query.where(latest.c.source_digest.in_(block)))
+        for source, number in ledger.rows(
+            query.where(latest.c.source_digest.in_(block))
+        )
     }
 
 

@@ -30,6 +30,8 @@ from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
 from target_stairoids.settings import Settings
 
+#: Returns the records of a stream that wait no longer.
+Leaving = Callable[[StreamChecks[OpenRecord]], list[OpenRecord]]
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
 
@@ -293,8 +295,8 @@ class RecordOutcomes:
 
     def rekeyed(self, stream: Stream) -> None:
         """Check how many new records of a stream are known under other keys."""
-        checks = self._checks_of(stream)
-        checks.rekeyed(stream.counts.rekeyed, stream.counts.compared)
+        checks, of = self._checks_of(stream), stream.counts
+        checks.rekeyed(of.rekeyed, of.compared, of.namespaces)
         self._set_aside(checks)
 
     def let_go(self, now: float, *, is_full: bool) -> None:
@@ -307,12 +309,7 @@ class RecordOutcomes:
                 self._checks_of(record.mapped.stream).fire_full()
             self._release()
 
-    def _end_waits(
-        self,
-        of: Callable[[StreamChecks[OpenRecord]], list[OpenRecord]],
-        *,
-        compares: bool,
-    ) -> None:
+    def _end_waits(self, of: Leaving, *, compares: bool) -> None:
         """Let records have their outcomes, or set their stream aside."""
         for checks in self._checks.values():
             if compares and checks.new_identity and not checks.fired:

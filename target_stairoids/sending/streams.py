@@ -15,6 +15,7 @@ from target_stairoids.checks.stream_checks import (
     IDENTITY,
     SOURCE,
     StreamChecks,
+    in_namespace,
 )
 from target_stairoids.dedup.duplicate_rules import Key, Version
 from target_stairoids.dedup.record import Record, RecordReader
@@ -51,7 +52,8 @@ class StreamCounts:
         null_columns: The columns of keys that were null or empty.
         sharing: How many records have a key that other rows of this input have.
         new: New records that were not compared with records of other keys so far.
-        rekeyed: How many compared records are known under another key.
+        rekeyed: How many compared records are known under another key or namespace.
+        namespaces: These namespaces.
     """
 
     is_mapped: bool = False
@@ -66,6 +68,7 @@ class StreamCounts:
     new: list[Version] = field(default_factory=list)
     compared: int = 0
     rekeyed: int = 0
+    namespaces: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -411,9 +414,7 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         if not (known or stream.known) and (
             others := queries.namespaces_with(ledger, name, sample, key)
         ):
-            known, other = {*others}, min(others.values())
-            names = f"in the namespace `{other}`" if other else "without a namespace"
-            advice = "If the pipeline is the same, set its former `namespace` again. "
+            known, (names, advice) = {*others}, in_namespace(min(others.values()))
         checks.compared(known, names, advice)
 
 

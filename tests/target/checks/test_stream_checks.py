@@ -978,15 +978,19 @@ def test_renamed_stream_with_a_new_column_and_another_type_of_key_is_set_aside(
 
 @on_both_connectors
 @pytest.mark.parametrize(
-    ("before", "now", "where"),
+    ("before", "now", "where", "advice"),
     [
-        (None, "eu", "without a namespace"),
-        ("eu", None, "in the namespace `eu`"),
-        ("eu", "us", "in the namespace `eu`"),
+        (None, "eu", "without a namespace", "remove `namespace`"),
+        ("eu", None, "in the namespace `eu`", "set that `namespace` again"),
+        ("eu", "us", "in the namespace `eu`", "set that `namespace` again"),
     ],
 )
 def test_pipeline_with_another_namespace_is_set_aside(
-    target: TargetUnderTest, before: str | None, now: str | None, where: str
+    target: TargetUnderTest,
+    before: str | None,
+    now: str | None,
+    where: str,
+    advice: str,
 ) -> None:
     target.run(a_schema(), *records(60), namespace=before)
 
@@ -994,7 +998,7 @@ def test_pipeline_with_another_namespace_is_set_aside(
         run = target.run(a_schema(), *records(70), a_state(), namespace=now)
         assert (run.exit_code, run.outcomes, run.states) == (1, {"pending": 70}, [])
         assert f"the ledger knows 60 of its first 70 records {where}." in run.error
-        assert "set its former `namespace` again" in run.error
+        assert f"If the pipeline is the same, {advice}." in run.error
     right = target.run(a_schema(), *records(70), namespace=before)
     target.config["namespace"] = now
     allow(target)
@@ -1004,6 +1008,24 @@ def test_pipeline_with_another_namespace_is_set_aside(
     assert right.outcomes == {"duplicate": 60, "accepted": 10}
     assert allowed.outcomes == {"accepted": 70}
     assert again.outcomes == {"duplicate": 70}
+
+
+@on_both_connectors
+def test_pipeline_with_another_namespace_is_set_aside_at_its_next_full_table(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """The tap's bookmark stays, so that the first run has new records only."""
+    target.run(a_schema(), *records(120))
+    newest = target.run(a_schema(), *records(20, start=121), namespace="eu")
+
+    runs = [target.run(a_schema(), *records(140), namespace="eu") for _ in range(2)]
+
+    assert newest.outcomes == {"accepted": 20}
+    for run in runs:
+        assert (run.exit_code, run.outcomes) == (1, {"duplicate": 20, "pending": 120})
+        assert "knows 120 of its first 120 records without a namespace" in run.error
+        assert "If the pipeline is the same, remove `namespace`." in run.error
+    assert len(sandbox.signals) == 140
 
 
 def test_database_with_the_same_streams_has_its_own_namespace(
