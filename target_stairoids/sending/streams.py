@@ -126,11 +126,10 @@ class Stream:
     @property
     def new_identity(self) -> str:
         """The new part of its records' identity, in words; "" without any."""
-        if new := self.new_mappings:
-            is_new = f"its mapping {as_code(min(new)[1])} is new"
-            return is_new if self.known else "the stream is new"
-        is_same = self.made.keys() <= self.same_mappings | self.baselines
-        return "" if is_same else "the columns that identify its records are others"
+        if not (new := self.new_mappings):
+            return ""
+        is_new = f"its mapping {as_code(min(new)[1])} is new"
+        return is_new if self.known else "the stream is new"
 
     def known_as(
         self, records: Iterable[tuple[Key, bytes, str, str | None]]
@@ -176,13 +175,13 @@ class Stream:
                     f"set `namespace`. If only the name changed, run {rename}. If both "
                     f"share the ledger on purpose, run {allow}."
                 )
-            if made.identity != known.identity and not mapping.key:
+            if made.identity != known.identity:
                 return IDENTITY, (
-                    f"Stream {name} has no key, and the columns that identify its "
-                    "records have changed. So each record would count as new. Set "
-                    "`key` in the mapping. To remember the records and send none, pipe "
-                    "the tap into `stairoids-signals ledger baseline`. If all must be "
-                    f"sent again, run {allow}."
+                    f"Stream {name}: the columns that identify its records have "
+                    "changed. So each record would count as new. Set `key` in the "
+                    "mapping if the stream has none. To remember the records and send "
+                    "none, pipe the tap into `stairoids-signals ledger baseline`. If "
+                    f"all must be sent again, run {allow}."
                 )
         return None
 
@@ -383,6 +382,8 @@ def checks_for(
         )
         refusal = OTHER_BASELINE, reason
     known = queries.entities_of(ledger, stream.number)
+    if refusal is not None and refusal[0] == IDENTITY and not known[0]:
+        refusal = None
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *known[:3],
@@ -409,8 +410,9 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         checks.compared(known, "under other keys")
     else:
         name, key = stream.schema.name, stream.api_key
-        found = queries.records_like(ledger, sample, name)
-        known, names, advice = stream.known_as(found)
+        known, names, advice = stream.known_as(
+            queries.records_like(ledger, sample, name)
+        )
         if not (known or stream.known) and (
             others := queries.namespaces_with(ledger, name, sample, key)
         ):

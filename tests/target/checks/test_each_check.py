@@ -77,6 +77,7 @@ A, B = Input(PLAN, rows(60, plan="a")), Input(PLAN, rows(60, plan="b"))
 ONCE = A.with_item(send="once")
 SOURCES = "its signals had the source"
 BULK = "of its 60 known entities have changed"
+COLUMNS = "the columns that identify its records have changed"
 PEOPLE = "of them are about other people or companies"
 REPEATED = "records as `deals` (deal)"
 CASES = {
@@ -119,16 +120,21 @@ CASES = {
     "key columns": Case(
         A,
         Input(a_schema("deals", key=["id", "plan"], plan="string"), rows(60, plan="a")),
-        "are others",
+        COLUMNS,
     ),
-    "key in the mapping": Case(A, A.with_item(key=["email"]), "are others"),
+    "key in the mapping, and new records": Case(
+        A,
+        Input(PLAN, rows(80, plan="a")[60:]).with_item(key=["email"]),
+        COLUMNS,
+    ),
+    "key in the mapping": Case(A, A.with_item(key=["email"]), COLUMNS),
     "key columns, and another column": Case(
         A,
         Input(
             a_schema("deals", key=["id", "plan"], plan="string", note="string"),
             rows(60, plan="a", note=None),
         ),
-        "are others",
+        COLUMNS,
     ),
     "a key at last, and a column renamed": Case(
         Input(a_schema("deals", key=[], plan="string"), A.rows),
@@ -146,15 +152,15 @@ CASES = {
                 for row in A.rows
             ],
         ),
-        "are others",
+        COLUMNS,
     ),
     "no key any more": Case(
-        A, Input(a_schema("deals", key=[], plan="string"), A.rows), "has no key"
+        A, Input(a_schema("deals", key=[], plan="string"), A.rows), COLUMNS
     ),
     "a keyless stream maps another column": Case(
         Input(KEYLESS, rows(60, plan="a", seats=1), BY_PLAN),
         Input(KEYLESS, rows(60, plan="a", seats=1), DEALS | {"properties": ["seats"]}),
-        "has no key",
+        COLUMNS,
     ),
     "null keys are filled in": Case(
         Input(PLAN, rows(60, id=None, plan="a"), BY_PLAN),
