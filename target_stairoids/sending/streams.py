@@ -360,6 +360,7 @@ def checks_for(
     """Return the checks of a stream, given how many of its records were valid."""
     name, fired, refusal = stream.schema.name, stream.fired, stream.refusal
     senders = stream.made.keys() - stream.baselines
+    is_new = senders and not stream.known
     if unfinished := queries.unfinished_in(fired) & senders:
         reason = (
             f"Stream {as_code(name)}: its baseline did not end, so the records that it "
@@ -368,11 +369,7 @@ def checks_for(
             f"{shell_command('stairoids-signals ledger allow', name)}."
         )
         refusal = UNFINISHED + min(unfinished), reason
-    elif (
-        senders
-        and not stream.known
-        and (others := queries.unfinished_baselines(ledger))
-    ):
+    elif is_new and (others := queries.unfinished_baselines(ledger)):
         reason = (
             f"Stream {as_code(name)} is new, and the baseline of {as_code(others[0])} "
             "did not end, so it may not have read this one. To remember its records, "
@@ -383,7 +380,7 @@ def checks_for(
         refusal = OTHER_BASELINE, reason
     known = queries.entities_of(ledger, stream.number)
     if refusal is not None and refusal[0] == IDENTITY and not known[0]:
-        refusal = None
+        refusal = None  # nothing can be sent again
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *known[:3],
