@@ -330,20 +330,10 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         first, _, last = name.partition(" ")
         if title and not last:
             first, last = "", name  # `Dr. Lovelace`
-    if any(map(_is_in_no_first_name, first)):
+    # `ada99`, or a script of East Asia, where the family's name comes first.
+    if any(part.isdigit() or "\u3040" <= part <= "\ud7af" for part in first):
         return None, None
     return first or None, last or None
-
-
-def _is_in_no_first_name(character: str) -> bool:
-    """Return whether it is a digit, as in `ada99`, or of an East Asian script.
-
-    There the family's name comes first.
-    """
-    is_east_asian = (
-        "\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7af"
-    )
-    return character.isdigit() or is_east_asian
 
 
 @lru_cache(maxsize=_CACHED)
