@@ -369,13 +369,12 @@ def checks_for(
             f"{shell_command('stairoids-signals ledger allow', name)}."
         )
         refusal = UNFINISHED + min(unfinished), reason
-    elif is_new and (others := queries.unfinished_baselines(ledger)):
+    elif is_new and (OTHER_BASELINE in fired or queries.has_unfinished(ledger)):
         reason = (
-            f"Stream {as_code(name)} is new, and the baseline of {as_code(others[0])} "
-            "did not end, so it may not have read this one. To remember its records, "
-            "pipe the whole output of the tap into `stairoids-signals ledger baseline` "
-            "again. To send them, run "
-            f"{shell_command('stairoids-signals ledger allow', name)}."
+            f"Stream {as_code(name)} is new, and an earlier baseline did not end, so "
+            "it may not have read this stream. To remember its records, pipe the whole "
+            "output of the tap into `stairoids-signals ledger baseline`. To send them, "
+            f"run {shell_command('stairoids-signals ledger allow', name)}."
         )
         refusal = OTHER_BASELINE, reason
     known = queries.entities_of(ledger, stream.number)
