@@ -158,6 +158,31 @@ def test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change(
     assert (run.exit_code, run.outcomes) == (0, {"filtered": 100, "accepted": 100})
 
 
+def test_other_people_in_two_states_are_a_bulk_change(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    others = [
+        a_record(n, email=f"bea{n}@else.example", plan=plan)
+        for plan in "ab"
+        for n in range(1, 61)
+    ]
+    target.run(SCHEMA, *records(60, plan="a"))
+
+    run = target.run(SCHEMA, *others)
+
+    assert (run.exit_code, run.outcomes) == (1, {"pending": 120})
+    assert len(sandbox.signals) == 60
+
+
+def test_known_people_of_shared_keys_are_counted_once(target: TargetUnderTest) -> None:
+    second = [a_record(n, email=f"bea{n}@acme.example") for n in range(1, 61)]
+    target.run(SCHEMA, *records(60, plan="a"), *second)
+
+    run = target.run(SCHEMA, *records(30, plan="b"))
+
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": 30})
+
+
 def test_other_people_that_no_check_counts_take_no_memory(
     target: TargetUnderTest,
 ) -> None:

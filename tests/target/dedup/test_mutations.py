@@ -41,8 +41,20 @@ SINGLE = [
         "test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change",
     ),
     (
+        "checks/test_stream_checks.py",
+        "test_other_people_in_two_states_are_a_bulk_change",
+    ),
+    (
+        "checks/test_stream_checks.py",
+        "test_known_people_of_shared_keys_are_counted_once",
+    ),
+    (
         "checks/test_each_check.py",
         "test_check_sets_its_stream_aside_until_its_cause_is_gone",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_replay_sends_dead_letters_with_the_fixed_mapping",
     ),
     (
         "cli/test_dead_letters.py",
