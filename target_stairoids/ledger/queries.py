@@ -261,11 +261,17 @@ def records_like(
 
 
 def namespaces_with(
-    ledger: Ledger, stream: str, sources: Collection[bytes | None], api_key: bytes
+    ledger: Ledger,
+    stream: str,
+    sources: Collection[bytes | None],
+    *,
+    mappings: Collection[str],
+    api_key: bytes,
 ) -> dict[bytes, str]:
     """Return source digest -> another namespace that sent a record of a stream.
 
-    It used the API key with this digest. Another key may be of another workspace.
+    It used one of the mappings, because others send other signals, and the API key with
+    this digest. Another key may be of another workspace.
     """
     with_key = select(api_keys.c.scope).where(api_keys.c.api_key == api_key)
     its = select(streams.c.stream, streams.c.scope).where(
@@ -278,7 +284,7 @@ def namespaces_with(
     if not namespaces:
         return {}  # without a look at all records
     query = select(latest.c.source_digest, latest.c.stream)
-    query = query.where(latest.c.stream.in_(namespaces))
+    query = query.where(latest.c.stream.in_(namespaces), latest.c.mapping.in_(mappings))
     return {
         source: namespaces[number]
         for block in blocks(sources, PARAMETERS // 2)

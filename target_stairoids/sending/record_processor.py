@@ -346,8 +346,13 @@ class RecordProcessor:
         }
         known = {*gone.values()}
         counts.compared += len(new)
-        name, api_key = stream.schema.name, stream.api_key
-        others = queries.namespaces_with(self.ledger, name, {*sources}, api_key)
+        others = queries.namespaces_with(
+            self.ledger,
+            stream.schema.name,
+            {*sources},
+            mappings=stream.made,
+            api_key=stream.api_key,
+        )
         counts.namespaces.update(others.values())
         counts.rekeyed += sum(
             v.source_digest in others

@@ -405,12 +405,14 @@ def compare_identity(checks: StreamChecks[Any], stream: Stream, ledger: Ledger) 
         known = queries.known_contents(ledger, stream.number, sample)
         checks.compared(known, "under other keys")
     else:
-        name, key = stream.schema.name, stream.api_key
+        name = stream.schema.name
         known, names, advice = stream.known_as(
             queries.records_like(ledger, sample, name)
         )
         if not (known or stream.known) and (
-            others := queries.namespaces_with(ledger, name, sample, key)
+            others := queries.namespaces_with(
+                ledger, name, sample, mappings=stream.made, api_key=stream.api_key
+            )
         ):
             known, (names, advice) = {*others}, in_namespace(min(others.values()))
         checks.compared(known, names, advice)

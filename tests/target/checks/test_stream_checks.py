@@ -1055,6 +1055,19 @@ def test_pipeline_with_another_namespace_is_set_aside_at_its_next_full_table(
     assert len(sandbox.signals) == 140
 
 
+def test_two_namespaces_may_send_other_signals_of_the_same_rows(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    for count in (60, 80):
+        for name in ("sales", "support"):
+            item = {"stream": "trials", "type": name, "name": name}
+            run = target.run(
+                a_schema(), *records(count), namespace=name, signals=[item]
+            )
+            assert run.exit_code == 0, run.error
+    assert len(sandbox.signals) == 160
+
+
 def test_database_with_the_same_streams_has_its_own_namespace(
     target: TargetUnderTest,
 ) -> None:
