@@ -45,6 +45,16 @@ class CutBaselineError(MessageError):
         )
 
 
+class EmptyBaselineError(MessageError):
+    """Records were to be remembered, and the input had no stream: fix the tap."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The input has no SCHEMA message, so the baseline remembers no record, and "
+            "the next run would send them all. Did the tap fail? Run it again first."
+        )
+
+
 class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written: fix it, or use another."""
 

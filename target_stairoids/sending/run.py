@@ -21,6 +21,7 @@ from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (
     CutBaselineError,
     DeadLettersError,
+    EmptyBaselineError,
     IncompleteError,
     InterruptedRunError,
     LedgerError,
@@ -370,6 +371,8 @@ class Run:
                 observer.would_stop(with_configs(reason))
         if cut := self._outcomes.cut_baselines:
             return CutBaselineError(cut)
+        if self._is_empty_baseline:
+            return EmptyBaselineError()
         if not self.report.adds_up:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
@@ -389,6 +392,15 @@ class Run:
                 f"Show them and their reasons: {dead_letters_command()}"
             )
         return None
+
+    @property
+    def _is_empty_baseline(self) -> bool:
+        """Whether the input has no stream though its records were to be remembered."""
+        settings = self._settings
+        is_asked = settings.remembers_all or (
+            settings.first_run == "baseline" and self._is_first
+        )
+        return is_asked and not self._outcomes.baselined()
 
     def _may_remember(self, stream: Stream) -> bool:
         held_back = {name for _, name in self._scheduler.held_back}

@@ -362,6 +362,24 @@ def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
     assert (len(new) == 2) is (decision == "baseline")
 
 
+@pytest.mark.parametrize("text", ["", text_of([a_state()])])
+def test_baseline_of_an_input_without_a_stream_fails(
+    target: TargetUnderTest, text: str
+) -> None:
+    """Such as that of a tap that fails at once: the next run would send all records."""
+    command = signals(target, "ledger", "baseline", text=text)
+    first_run = target.run_text(text, first_run="baseline")
+
+    assert command.returncode == first_run.exit_code == 1
+    for told in (command.stderr, first_run.error):
+        assert "the baseline remembers no record" in told
+    target.run(a_schema(), a_record(1), first_run="baseline")
+    assert target.run_text(text, first_run="baseline").exit_code == 0
+    assert signals(target, "ledger", "baseline", text=text).returncode == 1
+    no_rows = text_of([a_schema("shops")])
+    assert signals(target, "ledger", "baseline", text=no_rows).returncode == 0
+
+
 @pytest.mark.parametrize("decision", ["baseline", "allow"])
 def test_stream_that_an_unfinished_baseline_never_read_is_not_sent(
     sandbox: Sandbox, target: TargetUnderTest, decision: str
