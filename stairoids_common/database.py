@@ -159,4 +159,7 @@ def _stay_connected(connection: Any, _record: object) -> None:  # noqa: ANN401 -
 def reason_of(error: Exception) -> str:
     """Return the first line of an error. More lines may repeat the values of a row."""
     cause = getattr(error, "orig", None) or getattr(error, "strerror", None)
-    return str(cause or type(error).__name__).strip().partition("\n")[0]
+    reason = str(cause or type(error).__name__).strip().partition("\n")[0]
+    if reason == "unable to open database file":  # as SQLite says of each cause
+        reason += ", so it may be a folder, or one that this user may not open"
+    return reason

@@ -35,7 +35,7 @@ def check(
     `api_url` responds. One reads a signal and shows that Stairoids knows the key. Only
     the first signal that you send shows whether the key may send. With --online it also
     compares the ledger with Stairoids' signals of the sources and types in `signals`.
-    The exit code is then 1 if a run would hold signals back.
+    The exit code is 1 if a check would set a stream aside or hold signals back.
 
     \b
     Examples:
@@ -53,8 +53,7 @@ def check(
     click.echo("config   is valid")
     if settings.suppress or settings.suppress_path:
         click.echo(f"suppress {SuppressionList.of(settings)}")
-    if catalog is not None:
-        _check_mapping(config_inputs, catalog)
+    would_stop = catalog is not None and _would_stop(config_inputs, catalog)
     ledger = writable_ledger(settings.ledger_url, settings.scope)
     click.echo(f"ledger   {ledger} can be written")
     check_reachable(settings)
@@ -75,9 +74,11 @@ def check(
             raise click.exceptions.Exit(error.exit_code)
     else:
         click.echo(NOT_CHECKED, err=True)
+    raise click.exceptions.Exit(would_stop)
 
 
-def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
+def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
+    """Print the mapping of each stream. Return whether a check would fire."""
     from target_stairoids.dry_run.preview import Preview
     from target_stairoids.dry_run.runner import run_dry
 
@@ -98,10 +99,11 @@ def _check_mapping(config_inputs: Sequence[str], catalog: TextIO) -> None:
         if mapping.suppress is not None:
             found = "puts people on the suppression list"
         click.echo(one_line(f"         {stream} -> {mapping.name}: {found}"))
-    for found_stream in preview.streams.values():
-        if found_stream.refusal is not None:
-            reason = with_configs(found_stream.refusal[1])
-            click.echo(f"         A run would stop here. {as_message(reason)}")
+    refusals = [s.refusal for s in preview.streams.values() if s.refusal is not None]
+    for _, reason in refusals:
+        text = as_message(with_configs(reason))
+        click.echo(f"         A run would stop here. {text}")
+    return bool(refusals)
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

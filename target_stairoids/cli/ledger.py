@@ -227,6 +227,9 @@ def rename(
 
     if not (new or source or mapping):
         raise WrongUsageError("Give the new name, --source or --mapping.")
+    for before, after in ((old, new), source or ("", None), mapping or ("", None)):
+        if before == after:
+            raise WrongUsageError("The old and the new name are the same.")
     if source or mapping:
         maintenance.rename_part(ledger, old, source=source, mapping=mapping)
     if new:

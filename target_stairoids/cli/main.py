@@ -48,7 +48,7 @@ The config is the target's own. The messages are the output of a tap:
 Exit codes:
   0   done.
   1   failed, or failed for some records. A message explains it.
-      With `--online`, also if a run would hold signals back.
+      `preview` and `check`: also if a run would hold signals back.
   2   the command line is wrong.
   75  run again. `ledger baseline` or `ledger rebuild` left records, or
       `check`, `preview` or `reconcile` could not read Stairoids.

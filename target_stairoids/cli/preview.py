@@ -71,7 +71,7 @@ def preview(
     MESSAGES is a file with the output of a tap. The default is stdin. The command
     sends nothing. It reads the ledger and does not change it. With --online it also
     reads signals of Stairoids and says whether a run would hold signals back. The exit
-    code is then 1 if it would.
+    code is 1 if a check would set a stream aside or hold signals back.
 
     With --against it lists the signals that are new, gone or changed between two
     configs, by stream and field. The comparison needs no ledger. Markdown has counts
@@ -102,12 +102,12 @@ def preview(
     if online:
         error = comparison(settings_from(config_inputs), found.pairs)
         first_run = with_configs(str(error or ""))
-        exit_code = 1 if found.stops else getattr(error, "exit_code", 0)
+        exit_code = getattr(error, "exit_code", 0)
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(settings, first_run)))
     else:
         _show(found, settings, first_run)
-    raise click.exceptions.Exit(exit_code)
+    raise click.exceptions.Exit(1 if found.stops else exit_code)
 
 
 def _show(found: Preview, settings: Settings, first_run: str) -> None:

@@ -339,6 +339,7 @@ def test_preview_and_explain_say_which_check_would_stop_the_run(
 
     (reason,) = json.loads(found.stdout)["stops"]
     assert f"A run would stop here. {reason}" in shown.stdout
+    assert (shown.returncode, found.returncode) == (1, 1)
     assert "0 signals would be sent." in shown.stdout
     assert ("pending" in explained.stdout) == ("pending" in stopped.outcomes)
     assert "would_send" not in explained.stdout

@@ -1147,6 +1147,20 @@ def test_mapping_that_is_not_there_or_has_signals_is_not_renamed(
     }
 
 
+@pytest.mark.parametrize(
+    "words", [["contacts"], ["--source", "s", "s"], ["--mapping", "m", "m"]]
+)
+def test_rename_to_the_same_name_is_refused(
+    target: TargetUnderTest, words: list[str]
+) -> None:
+    target.run(CONTACTS, a_record(1, "contacts"))
+
+    done = signals(target, "ledger", "rename", "contacts", *words)
+
+    assert done.returncode == 2
+    assert "The old and the new name are the same." in done.stderr
+
+
 def test_mapping_may_be_renamed_if_all_its_signals_were_rejected(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -1438,6 +1452,8 @@ def test_check_says_that_another_source_would_stop_a_run(
     done = signals(target, "check", "--catalog", catalog, source="us")
 
     assert "A run would stop here. Stream `trials`: its signals had the" in done.stdout
+    assert "key      " in done.stdout  # the rest is checked as well
+    assert done.returncode == 1
 
 
 # Mistakes at the SCHEMA

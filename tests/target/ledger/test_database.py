@@ -82,8 +82,9 @@ def test_ledger_that_cannot_be_opened_is_one_error_with_the_setting(
     (tmp_path / "a_file").write_text("no database, but long enough to be one" * 100)
     (tmp_path / "a_folder").mkdir()
 
-    with pytest.raises(LedgerError, match="`ledger_url`"):
+    with pytest.raises(LedgerError, match="`ledger_url`") as refused:
         way(f"sqlite:///{tmp_path}/{name}")
+    assert ("it may be a folder" in str(refused.value)) is (name == "a_folder")
 
 
 def test_missing_folder_is_an_error_with_its_remedy(
