@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stairoids_common.cli import EnvironmentOption, confirmed_removal, exit_with_message
+from stairoids_common.error_ids import WrongUsageError
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
     API_URL_VARIABLE,
@@ -120,6 +121,8 @@ def delete(
     Example:
       STAIROIDS_API_KEY=... stairoids-webhooks delete wh_7f3 --yes
     """
+    if not endpoint_id.strip(". "):  # the URL would be that of all endpoints
+        raise WrongUsageError("ENDPOINT_ID is not an id, such as those of `list`.")
     endpoints = _endpoints(api_url)
     if is_confirmed(f"Stairoids sends nothing more to the endpoint {endpoint_id!r}."):
         endpoints.delete(endpoint_id)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
+from typing_extensions import override
 
 from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
@@ -18,6 +20,12 @@ from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.mapping.people_and_companies import clean_email
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
+#: Loggers of warnings about a config and its mappings.
+_ABOUT_CONFIG = (
+    "stairoids_common.config",
+    "stairoids_common.environment",
+    "target_stairoids.sending.streams",
+)
 
 
 def _refuse_terminal(
@@ -85,6 +93,35 @@ def config_option(
     )
 
 
+class _OncePerText(logging.Filter):
+    """Lets each sentence pass once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        is_new = text not in self._seen
+        self._seen.add(text)
+        return is_new
+
+
+@contextmanager
+def _each_warning_once() -> Iterator[None]:
+    """Log each warning about the config once, because a command may read it twice."""
+    once = _OncePerText()
+    loggers = [logging.getLogger(name) for name in _ABOUT_CONFIG]
+    for logger in loggers:
+        logger.addFilter(once)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(once)
+
+
 def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Let an expected error end a command with one sentence, and log warnings only."""
 
@@ -92,7 +129,8 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     def quiet(*args: Any, **options: Any) -> None:
         for name in ("target-stairoids", "target_stairoids"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        command(*args, **options)
+        with _each_warning_once():
+            command(*args, **options)
 
     return exit_with_message(StairoidsError)(quiet)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -323,5 +322,13 @@ def explain(
     """  # noqa: E501 - an example is one line, ready to be copied
     from target_stairoids.dry_run.runner import run_dry
 
-    explain_one = functools.partial(_explain, output_format, only)
+    has_records = False
+
+    def explain_one(observation: Observation) -> None:
+        nonlocal has_records
+        has_records = True
+        _explain(output_format, only, observation)
+
     run_dry(config_inputs, messages, explain_one)
+    if not has_records:
+        click.echo("The messages have no records, so there are no outcomes.", err=True)

@@ -350,6 +350,17 @@ def test_delete_escapes_the_id(api: Api) -> None:
     assert api.seen[0][:2] == ("DELETE", "/v1/webhooks/wh_1%2F..")
 
 
+@pytest.mark.parametrize("endpoint_id", ["", " ", ".", ".."])
+def test_delete_refuses_an_id_that_leads_to_another_url(
+    api: Api, endpoint_id: str
+) -> None:
+    result = run("delete", endpoint_id, "--yes", "--api-url", api.url)
+
+    assert result.exit_code == 2
+    assert "ENDPOINT_ID is not an id, such as those of `list`. [E380]" in result.output
+    assert api.seen == []
+
+
 @pytest.mark.parametrize(
     ("status", "content", "message"),
     [

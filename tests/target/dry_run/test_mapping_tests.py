@@ -110,6 +110,15 @@ def test_variable_is_warned_about_once(
     assert done.stderr.count("`TARGET_STAIROIDS_DRY_RUN` is set, but it is not") == 1
 
 
+def test_private_column_is_named_once_for_all_tests(target: TargetUnderTest) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS.replace("record: {", "record: {ssn: x, "))
+
+    done = signals(target, "test", file, signals=[{**MAPPED, "properties": "*"}])
+
+    assert done.stderr.count("inference leaves out `ssn`") == 1
+
+
 def test_names_in_a_mapping_test_are_texts(target: TargetUnderTest) -> None:
     """YAML reads a bare `1` as a number, and `on` as a boolean."""
     file = target.folder / "tests.yml"

@@ -486,6 +486,43 @@ def test_input_without_a_stream_is_named(
     assert "no SCHEMA, so there is no stream. Did the tap fail?" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "messages", [[], [a_schema()], [{"type": "STATE", "value": {}}]]
+)
+def test_explain_says_that_there_are_no_records(
+    target: TargetUnderTest, messages: list[Message]
+) -> None:
+    done = signals(target, "explain", text=text_of(messages))
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "The messages have no records, so there are no outcomes." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["preview", "--online"],
+        ["preview", "--against", "config.json"],
+        ["send", "--limit", "1"],
+    ],
+)
+def test_warnings_about_the_config_are_printed_once(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("TARGET_STAIROIDS_MAX_SIGNALS_PER_RUN", "9")
+    messages = target.folder / "messages.jsonl"
+    messages.write_text(text_of([a_schema(ssn="string"), a_record(1, ssn="x")]))
+    old = target.folder / "config.json"
+    words = [w.replace("config.json", str(old)) for w in words]
+    old.write_text(json.dumps(target.config))
+
+    done = signals(target, *words, messages)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("`TARGET_STAIROIDS_MAX_SIGNALS_PER_RUN` is set, but") == 1
+    assert done.stderr.count("inference leaves out `ssn`") == 1
+
+
 def test_suggest_says_that_a_stream_has_no_records(target: TargetUnderTest) -> None:
     done = signals(target, "suggest", text=text_of([a_schema()]))
 
