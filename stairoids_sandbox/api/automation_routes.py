@@ -103,11 +103,15 @@ class AutomationRoutes:
         found = parameters(request, _PARAMETERS)
         limit = limit_from(found, default=50, maximum=100)
         begin = _place_from(found["cursor"]) if "cursor" in found else 0
+        kind = _one_of(found, "type", "incoming", "outgoing")
+        enabled = _one_of(found, "enabled", "true", "false")
         workspace = request.state.api_key.workspace
         matching = [
             automation
             for automation in self._automations.all()
-            if automation.workspace == workspace and _matches(automation, found)
+            if automation.workspace == workspace
+            and kind in {None, automation.kind}
+            and enabled in {None, str(automation.enabled).lower()}
         ]
         end = begin + limit
         return JsonResponse(
@@ -161,16 +165,12 @@ def _automation_from(body: _Incoming | _Outgoing) -> Automation:
     )
 
 
-def _matches(automation: Automation, found: dict[str, str]) -> bool:
-    kind = found.get("type", automation.kind)
-    if kind not in {"incoming", "outgoing"}:
-        msg = "type must be incoming or outgoing."
-        raise invalid(msg, param="type")
-    enabled = found.get("enabled", str(automation.enabled).lower())
-    if enabled not in {"true", "false"}:
-        msg = "enabled must be true or false."
-        raise invalid(msg, param="enabled")
-    return automation.kind == kind and automation.enabled == (enabled == "true")
+def _one_of(found: dict[str, str], name: str, *choices: str) -> str | None:
+    """Return a parameter, None if it is not given; refuse another value."""
+    value = found.get(name)
+    if value is None or value in choices:
+        return value
+    raise invalid(f"{name} must be {' or '.join(choices)}.", param=name)
 
 
 def _cursor_at(place: int) -> str:
