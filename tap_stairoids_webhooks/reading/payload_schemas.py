@@ -8,12 +8,13 @@ number or a time is declared. A value where an object is declared is kept under 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 
 class Kind(Enum):
@@ -31,6 +32,7 @@ class Shape:
     fields: dict[str, Kind | Shape]
 
 
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _SCALARS: dict[Kind, dict[str, Any]] = {
     Kind.TEXT: {"type": ["string", "null"]},
     Kind.NUMBER: {"type": ["number", "null"]},
@@ -122,7 +124,7 @@ def conform(value: object, shape: Shape) -> dict[str, Any] | None:
 def _scalar(value: object, kind: Kind) -> object:
     match kind:
         case Kind.TEXT if not isinstance(value, str):
-            return json.dumps(value, default=str)
+            return msgspec.json.format(_ENCODER.encode(value), indent=0).decode()
         case Kind.NUMBER if isinstance(value, bool):
             return None
         case Kind.NUMBER if not isinstance(value, (int, Decimal)):

@@ -82,7 +82,9 @@ def test_unknown_fields_are_kept() -> None:
         ({"score": "high"}, {"score": None}),
         ({"score": True}, {"score": None}),
         ({"type": 7}, {"type": "7"}),
+        ({"type": Decimal("7.50")}, {"type": "7.50"}),
         ({"type": {"a": 1}}, {"type": '{"a": 1}'}),
+        ({"type": [{"a": Decimal("1.5")}]}, {"type": '[{"a": 1.5}]'}),
         (
             {"created_at": "2024-10-15T09:30:00Z"},
             {"created_at": "2024-10-15T09:30:00Z"},
