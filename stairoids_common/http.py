@@ -18,7 +18,11 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest, RequestException, Response, Session, Timeout
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ContentDecodingError,
+    InvalidURL,
+)
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
 from urllib3.connection import HTTPConnection
@@ -27,6 +31,7 @@ Result = TypeVar("Result")
 
 #: Why there is no connection. The first that fits, because some are subclasses.
 _OBSTACLES = (
+    (InvalidURL, "the URL is not valid"),
     (urllib3.NameResolutionError, "host not found"),
     (urllib3.SSLError, "TLS failed"),
     (urllib3.ProxyError, "proxy failed"),
@@ -123,6 +128,13 @@ class WholeAdapter(HTTPAdapter):
     """Takes only whole responses, and never repeats a request."""
 
     connection_class: type[WholeConnection] = WholeConnection
+
+    @override
+    def send(self, *args: Any, **options: Any) -> Response:
+        try:
+            return super().send(*args, **options)
+        except urllib3.LocationParseError as error:  # such as of `https://a..b/`
+            raise InvalidURL(error) from error
 
     @override
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:

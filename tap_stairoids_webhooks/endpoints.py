@@ -197,8 +197,6 @@ def _samples(now: str) -> Iterator[tuple[str, bytes]]:
 
 def _reason_of(error: requests.RequestException) -> str:
     """Return in words why there is no response."""
-    if isinstance(error, requests.exceptions.InvalidURL):
-        return "the URL is not valid"
     reason = obstacle_of(error) or breach_of(error)
     return reason + _HINTS.get(reason, "")
 

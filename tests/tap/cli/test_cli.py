@@ -201,6 +201,7 @@ def closing() -> Iterator[str]:
         ("https://{closing}/x", "TLS failed: "),
         ("http://{closing}/x", "the connection broke off before a response"),
         ("https://.x/", "the URL is not valid"),
+        ("https://hooks..example.com/", "the URL is not valid"),
     ],
 )
 def test_missing_response_is_explained(closing: str, url: str, reason: str) -> None:
