@@ -13,7 +13,7 @@ import time
 
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import ReceiverSettings
-from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import (
     Receive,
@@ -25,6 +25,7 @@ from tap_stairoids_webhooks.receiver.app import (
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
 from tap_stairoids_webhooks.signature import Verifier
+from tap_stairoids_webhooks.store.database import database_at
 from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
@@ -41,14 +42,18 @@ class EmbeddedReceiver:
 
     Args:
         settings: The settings; those about addresses, ports and logs are not used.
+
+    Raises:
+        ConfigError: There is no secret, or the URL of the store is wrong.
     """
 
     def __init__(self, settings: ReceiverSettings) -> None:
+        database_at(settings.store_url)  # a wrong URL ends it here
         self._settings = settings
         self._verifier = Verifier(environment.secrets())
         self._running: _Running | None = None
         self._lock = asyncio.Lock()
-        self._failure: tuple[float, StoreError] | None = None
+        self._failure: tuple[float, WebhooksError] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the start and the stop of the server."""
@@ -60,7 +65,7 @@ class EmbeddedReceiver:
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             running = await self._start()
-        except StoreError:
+        except WebhooksError:
             retry_after = (b"retry-after", b"10")
             await send_response(send, 503, b"store_unavailable", retry_after)
             return
@@ -76,7 +81,7 @@ class EmbeddedReceiver:
         await receive()
         try:
             running = await self._start()
-        except StoreError as error:
+        except WebhooksError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -97,7 +102,7 @@ class EmbeddedReceiver:
             raise self._failure[1]
         try:
             return await asyncio.to_thread(EventStore.create, self._settings.store_url)
-        except StoreError as error:
+        except WebhooksError as error:
             self._failure = time.monotonic() + _PAUSE_SECONDS, error
             raise
 
