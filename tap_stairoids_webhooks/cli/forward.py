@@ -338,9 +338,10 @@ def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> No
 
     with EventStore.open(store_url) as store:
         check_consumers(store, [name] if name else ())
+        found = forwards.failures_in(store, name, sequences)
         done = forwards.retry(store, name, sequences)
     click.echo(json.dumps({"retried": done}))
-    _check_found(done, sequences)
+    _check_found(found, sequences)
 
 
 @forward.command()
@@ -366,14 +367,15 @@ def discard(
 
     with EventStore.open(store_url) as store:
         check_consumers(store, [name] if name else ())
-        found = len(forwards.failures_in(store, name, sequences))
-        if is_confirmed(f"{counted(found, 'failure')} will never be delivered."):
+        found = forwards.failures_in(store, name, sequences)
+        if is_confirmed(f"{counted(len(found), 'failure')} will never be delivered."):
             done = forwards.discard(store, name, sequences)
             click.echo(json.dumps({"discarded": done}))
-            _check_found(done, sequences)
+            _check_found(found, sequences)
 
 
-def _check_found(done: int, sequences: tuple[int, ...]) -> None:
-    if done < len(set(sequences)):
+def _check_found(found: list[dict[str, Any]], sequences: tuple[int, ...]) -> None:
+    """Raise `ConfigError` if one of the sequences is not among the failures."""
+    if not set(sequences) <= {failure["sequence"] for failure in found}:
         msg = "some of these are no failures. Run stairoids-webhooks forward failures"
         raise ConfigError(msg)

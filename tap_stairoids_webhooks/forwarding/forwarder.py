@@ -235,6 +235,9 @@ class _Session:
             if self._plan.since is not None and self._plan.since != since:
                 self.queue.begin_at(self._plan.since, kinds)
             bookmarks = self.queue.bookmarks()
+            if not bookmarks and self._plan.sequences is None:
+                # From now on `prune` keeps the events.
+                self.queue.take([], bookmark=0, kinds=kinds)
         self.bookmark = min(bookmarks.values(), default=0)
         missing = set(kinds) - bookmarks.keys()
         if self.bookmark and missing and "*" not in bookmarks:

@@ -68,13 +68,16 @@ class _FileLease(Lease):
 
     @override
     def take(self) -> bool:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
+            self.release()
             return False
-        self._held = descriptor
+        except OSError as error:
+            self.release()
+            why = f"the lock file {self._path} cannot be opened: {error.strerror}"
+            raise StoreUnavailableError(why) from error
         return True
 
     @override

@@ -39,6 +39,7 @@ from tests.tap.receiver.test_recovery import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 BROKEN: Answer = (500, {})
 
@@ -230,6 +231,22 @@ def test_metrics_and_page_show_failures_and_lag(
     shown = CliRunner().invoke(main, words[1:])
     assert "status 500" in shown.stdout
     assert re.search(r"failed: my crm +1 ", stats)
+
+
+def test_failure_of_two_forwarders_stands_for_no_other_sequence(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=1, number=1)
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        for name in ("crm", "bi"):
+            forward(
+                *(store_url, handler.url, "--once", "--attempts", "1", "--name", name)
+            )
+
+    for command in (["retry"], ["discard", "--yes"]):
+        done = forward(store_url, *command, "1", "2")
+        assert done.exit_code == 1
+        assert "some of these are no failures" in done.stderr
 
 
 def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -> None:
@@ -716,6 +733,24 @@ def test_two_forwarders_of_one_name_are_refused(
     assert "a forwarder with the name 'crm' runs already" in other.stderr
 
 
+def test_lock_that_cannot_be_opened_is_one_sentence(
+    store: EventStore, store_url: str, tmp_path: Path
+) -> None:
+    fill(store, accounts=1, number=1)
+    with WebhookHandler() as handler:
+        forward(store_url, handler.url, "--once")
+    (lock,) = tmp_path.glob("*.forward-*")
+    lock.unlink()
+    lock.mkdir()
+
+    done = CliRunner().invoke(
+        main, ["forget", "forward", "--yes", "--store-url", store_url]
+    )
+
+    assert done.exit_code == 1
+    assert f"the lock file {lock} cannot be opened: Is a directory" in done.stderr
+
+
 def test_tap_and_forwarder_cannot_share_a_name(home: EventStore, home_url: str) -> None:
     fill(home)
     acknowledge(home, "warehouse", {"*": 3})
@@ -739,6 +774,19 @@ def test_prune_keeps_events_that_are_not_delivered(
     done = prune(home_url, before="2030")
 
     assert (done.removed, done.kept_for) == (4, {"forward": 5})
+
+
+def test_prune_keeps_the_events_of_a_forwarder_that_has_had_none(
+    home: EventStore, home_url: str
+) -> None:
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+    fill(home, accounts=1, number=3)
+    acknowledge(home, "warehouse", {"*": 3})
+
+    done = prune(home_url, before="2030")
+
+    assert (done.removed, done.kept_for) == (0, {"forward": 3})
 
 
 def test_forgotten_forwarder_begins_with_the_oldest_event(
