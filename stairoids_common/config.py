@@ -6,7 +6,6 @@ The functions raise `WrongConfigError`, whose sentences name the file or the var
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
@@ -18,6 +17,7 @@ from stairoids_common.environment import (
     SHARED_VARIABLES,
     check_variables,
     environment_config,
+    is_in_meltano,
     value_of,
     variable,
     variable_or_file,
@@ -56,7 +56,7 @@ def read_config(
     check_variables(prefix, schema["properties"], warns=is_read)
     if is_read:
         config |= environment_config(schema, prefix)
-    elif not any(name.startswith("MELTANO_") for name in os.environ):
+    elif not is_in_meltano():
         _warn_of_unread(config, schema, prefix)
     for name, variable_name in SHARED_VARIABLES.items():
         if name in schema["properties"] and (

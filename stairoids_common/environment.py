@@ -145,7 +145,8 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
     for name in sorted(os.environ.keys() - ours):
         if near := _nearest(name, prefix, known):
             text = f"`{name}` is not a variable of a setting"
-            errors.append(f"{text}; did you mean `{prefix}{near}`?")
+            meant = f"did you mean `{prefix}{near}`?{_unset_in_meltano(name, prefix)}"
+            errors.append(f"{text}; {meant}")
         elif (
             warns and name.startswith(prefix) and not _is_of_others(name, prefix, known)
         ):
@@ -197,7 +198,22 @@ def _is_of_others(name: str, prefix: str, known: Collection[str]) -> bool:
     if "__" in f"_{rest}" or _OF_KUBERNETES.fullmatch(rest):
         return True
     is_of_heir = any(rest.endswith(f"_{setting}") for setting in known)
-    return is_of_heir and any(name.startswith("MELTANO_") for name in os.environ)
+    return is_of_heir and is_in_meltano()
+
+
+def _unset_in_meltano(name: str, prefix: str) -> str:
+    """Return how to unset a misspelt setting that Meltano passes as a variable."""
+    if not (name.startswith(prefix) and is_in_meltano()):
+        return ""
+    plugin = prefix.lower().strip("_").replace("_", "-")
+    setting = name.removeprefix(prefix).lower()
+    command = f"meltano config unset {plugin} {setting}"
+    return f" If it is a setting in Meltano, run `{command}`."
+
+
+def is_in_meltano() -> bool:
+    """Return whether Meltano started this process."""
+    return any(name.startswith("MELTANO_") for name in os.environ)
 
 
 def _variable_of(name: str, prefix: str) -> str:

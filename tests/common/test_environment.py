@@ -179,6 +179,25 @@ def test_variable_that_is_nearly_a_setting_is_refused(
     )
 
 
+def test_misspelt_setting_of_meltano_names_the_command_that_unsets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables(
+        monkeypatch, "TARGET_STAIROIDS_DRYRUN", "STAIROIDS_DRY_RUN", "MELTANO_RUN_ID"
+    )
+
+    with pytest.raises(WrongConfigError) as wrong:
+        check_variables(PREFIX, NAMES, warns=False)
+
+    command = "meltano config unset target-stairoids dryrun"
+    assert str(wrong.value) == (
+        "`STAIROIDS_DRY_RUN` is not a variable of a setting; did you mean "
+        f"`{PREFIX}DRY_RUN`?; `TARGET_STAIROIDS_DRYRUN` is not a variable of a "
+        f"setting; did you mean `{PREFIX}DRY_RUN`? If it is a setting in Meltano, run "
+        f"`{command}`."
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
