@@ -18,6 +18,8 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_show_copyright = False
 html_search_scorer = str(Path(__file__).with_name("search_ranking.js"))
 

@@ -80,6 +80,13 @@ SEARCH = """question => {
 }"""
 
 
+#: The starts of the blocks and tables that are wider than the paper.
+CUT = """() => [...document.querySelectorAll("pre, .table-wrapper > table")]
+    .filter(e => e.scrollWidth > e.clientWidth + 1
+        || e.getBoundingClientRect().right > innerWidth)
+    .map(e => e.textContent.trim().slice(0, 60))"""
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -152,10 +159,20 @@ def test_search_finds_the_page_of_each_question(
             )
 
 
+def test_printed_pages_show_all_of_each_code_block_and_table(
+    page: Page, site: Path
+) -> None:
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with margins
+    for name in ("guides/namespaces", "guides/replay", "start/airbyte"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate(CUT) == []
+
+
 def test_broken_anchor_fails_the_build(tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     (docs / "images").mkdir(parents=True)
-    for name in ("conf.py", "search_ranking.js"):
+    for name in ("conf.py", "search_ranking.js", "site.css"):
         (docs / name).write_bytes((ROOT / "docs" / name).read_bytes())
     (docs / "index.md").write_text("# Home\n\nSee [this](#nothing-here).\n")
 

@@ -48,6 +48,13 @@ LOOKS: tuple[tuple[Literal["light", "dark"], int], ...] = (
 VIOLATIONS = """
 () => axe.run({resultTypes: ["violations"]}).then(found => found.violations)
 """
+#: The starts of the boxes whose content is not all on the printed page.
+CUT = """
+() => [...document.querySelectorAll("main :is(.rows, .scroll, .scroll > table)")]
+    .filter(e => (getComputedStyle(e).overflowY !== "visible"
+            && e.scrollHeight > e.clientHeight + 1)
+        || e.getBoundingClientRect().right > innerWidth)
+    .map(e => e.textContent.trim().slice(0, 60))"""
 
 
 def check(page: Page) -> None:
@@ -66,6 +73,10 @@ def check(page: Page) -> None:
             f"{page.url} {scheme} {width}\n{json.dumps(found, indent=1)}"
         )
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.emulate_media(media="print", color_scheme="light")
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 with margins
+    assert page.evaluate(CUT) == []
+    page.emulate_media(media="screen")
 
 
 def check_paths(page: Page, origin: str, *paths: str) -> None:

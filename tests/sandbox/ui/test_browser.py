@@ -36,6 +36,7 @@ def test_open_page_shows_new_signals(
     client.send(type="first_seen")
     rows = page.get_by_role("region", name="Signals").get_by_role("listitem")
     expect(rows).to_have_count(1)
+    expect(page).to_have_title("1 signal · Stairoids sandbox")
     client.send(type="second_seen", account={"domain": "harbor.example"})
 
     expect(rows).to_have_count(2)
