@@ -200,10 +200,13 @@ def _at_once(lines: bytes) -> list[dict[str, Any]]:
     return messages
 
 
-def discard(source: IO[Any]) -> None:
-    """Read an input to its end, so that the tap gets no broken pipe."""
+def discard(source: IO[Any], work: Callable[[int], bool]) -> None:
+    """Read an input to its end, so that the tap gets no broken pipe.
+
+    `work` is called before each read. Reading ends when it returns False.
+    """
     descriptor = _descriptor_of(source)
-    while descriptor is not None and os.read(descriptor, _CHUNK):
+    while descriptor is not None and work(descriptor) and os.read(descriptor, _CHUNK):
         pass
 
 
@@ -252,12 +255,11 @@ def read_messages(
                 logger.warning("Stopped at message %d of the input.", number)
                 raise
             counts[kind] += size
+        if run.is_forgiven(run.stop.reason):
+            discard(source, run.work_off)  # the next run reads it
     except Exception as error:
         run.finish(error)
         raise
-    if run.stop.reason is None:
-        if not counts:
-            logger.warning("The input was empty. Did the tap fail?")
-    elif run.is_forgiven(run.stop.reason):
-        discard(source)  # the next run reads it
+    if run.stop.reason is None and not counts:
+        logger.warning("The input was empty. Did the tap fail?")
     return counts

@@ -21,6 +21,7 @@ class CircuitBreaker(Generic[Held]):
     """Rejections by stream."""
 
     def __init__(self) -> None:
+        self.has_tripped = False
         self._held: defaultdict[str, list[Held]] = defaultdict(list)
         self._recent: defaultdict[str, deque[bool]] = defaultdict(
             lambda: deque(maxlen=_LAST)
@@ -36,9 +37,11 @@ class CircuitBreaker(Generic[Held]):
         recent = self._recent[stream]
         recent.append(False)
         self._held[stream].append(held)
-        if len(recent) == _FIRST and not any(recent):
-            return True
-        return len(recent) == _LAST and recent.count(False) >= _SHARE * _LAST
+        is_first = len(recent) == _FIRST and not any(recent)
+        is_full = len(recent) == _LAST
+        trips = is_first or (is_full and recent.count(False) >= _SHARE * _LAST)
+        self.has_tripped |= trips
+        return trips
 
     def release(self) -> list[Held]:
         """Return all held rejections, once."""

@@ -37,10 +37,18 @@ class Stop:
         self.reason: StairoidsError | None = None
 
     def set(self, reason: StairoidsError | None) -> None:
-        """Start nothing more, if there is a reason. The first reason counts."""
-        self.reason = self.reason or reason
+        """Start nothing more, if there is a reason.
+
+        The first reason counts, and a hard one, such as SIGTERM, more than others.
+        """
+        if self.reason is None or not (self.is_hard or _is_soft(reason)):
+            self.reason = reason
 
     @property
     def is_hard(self) -> bool:
         """Whether requests that no worker has begun must not be sent either."""
-        return self.reason is not None and not isinstance(self.reason, IncompleteError)
+        return not _is_soft(self.reason)
+
+
+def _is_soft(reason: StairoidsError | None) -> bool:
+    return reason is None or isinstance(reason, IncompleteError)

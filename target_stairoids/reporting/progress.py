@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_REASONS = 5  # the most frequent ones
+_LARGE = 1_000  # signals of a first run, above which it says how long it takes
 
 
 def status_line(
@@ -55,6 +56,20 @@ def status_line(
     elif seconds_left >= 1:
         parts.append(f"about {duration(seconds_left)} left")
     return " · ".join(parts)
+
+
+def warn_if_long(signals: int, limit: int | None) -> bool:
+    """Say how long a large first run takes, once its quota is known; return if so."""
+    if limit is None or signals <= _LARGE:
+        return False
+    logger.warning(
+        "This is the ledger's first run, and it has more than 1,000 signals. At %s "
+        "requests per minute, 10,000 signals take about %.1f hours. To send later "
+        "records only, use a new ledger with `first_run: baseline`.",
+        f"{limit:,}",
+        10_000 / limit / 60,
+    )
+    return True
 
 
 class Progress:

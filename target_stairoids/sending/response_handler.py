@@ -395,7 +395,7 @@ class ResponseHandler:
     def release_rejected(self, transaction: Transaction) -> None:
         """End held rejections: dead letters, or pending if the mapping is wrong."""
         for signal, response in self._breaker.release():
-            if isinstance(self.stop.reason, ConfigError):
+            if self._breaker.has_tripped:
                 reason = "rejected with nearly all others"
                 self.finished.append((signal, Outcome.PENDING, reason))
             else:

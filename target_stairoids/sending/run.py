@@ -25,6 +25,7 @@ from target_stairoids.exceptions import (
     IncompleteError,
     InterruptedRunError,
     LedgerError,
+    MessageError,
     SetAsideError,
     StairoidsError,
     UnprovedError,
@@ -43,7 +44,12 @@ from target_stairoids.reporting.notifications import (
     Notifier,
     notify_without_ledger,
 )
-from target_stairoids.reporting.progress import Progress, progress_for, status_line
+from target_stairoids.reporting.progress import (
+    Progress,
+    progress_for,
+    status_line,
+    warn_if_long,
+)
 from target_stairoids.reporting.report import Report, write
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
@@ -59,7 +65,6 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _QUEUE_BYTES = 64 << 20  # of their requests and records
-_LARGE = 1_000  # signals of a first run, above which it says how long it takes
 
 
 class Run:
@@ -172,6 +177,14 @@ class Run:
             if self._wait(source if has_room else None):
                 return True
 
+    def work_off(self, source: int) -> bool:
+        """Wait for requests in flight until more input comes; False after SIGTERM."""
+        while not self.stop.is_hard:
+            self._send()
+            if self._wait(source):
+                return True
+        return False
+
     def leave_rest(self) -> None:
         """Leave the records behind this place to the next run: no STATE passes it."""
         self._checkpoint.open()
@@ -197,7 +210,8 @@ class Run:
         self._outcomes.cut = frozenset(cut)
         try:
             if self._scheduler.is_intact and not isinstance(error, LedgerError):
-                self._settle_all(is_whole=error is None)
+                unforeseen = self._decide_rest()
+                self._settle_all(is_whole=not (error or unforeseen))
         except Exception as raised:  # noqa: BLE001 - raised again below
             unforeseen = raised
         self._outcomes.give_up()  # first, as it takes their signals out of the queue
@@ -258,7 +272,10 @@ class Run:
                 break  # a worker wakes this thread
         now = time.monotonic()
         self._checkpoint.emit_states(now)
-        self._warn_of_duration()
+        if self._is_first:
+            queued, limit = len(self._queue.unfinished), self._scheduler.limiter.limit
+            signals = self.report.outcomes[Outcome.ACCEPTED] + queued
+            self._is_first = not warn_if_long(signals, limit)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
             limiter = self._scheduler.limiter
@@ -271,21 +288,6 @@ class Run:
                     pause=limiter.wait(now) or 0.0,
                     failure=self._scheduler.responses.outage.reason,
                 )
-            )
-
-    def _warn_of_duration(self) -> None:
-        """Say how long a large first run takes, once its quota is known."""
-        if not self._is_first or not (limit := self._scheduler.limiter.limit):
-            return
-        sent = self.report.outcomes[Outcome.ACCEPTED]
-        if sent + len(self._queue.unfinished) > _LARGE:
-            self._is_first = False
-            logger.warning(
-                "This is the ledger's first run, and it has more than 1,000 signals. "
-                "At %s requests per minute, 10,000 signals take about %.1f hours. To "
-                "send later records only, use a new ledger with `first_run: baseline`.",
-                f"{limit:,}",
-                10_000 / limit / 60,
             )
 
     def _is_stuck(self) -> bool:
@@ -323,9 +325,16 @@ class Run:
 
     # The end
 
+    def _decide_rest(self) -> MessageError | None:
+        """Decide on the last records; return why one of them cannot be decoded."""
+        try:
+            self._decide()
+        except MessageError as error:
+            return error
+        return None
+
     def _settle_all(self, *, is_whole: bool) -> None:
         """Finish everything that was read; after a stop, only requests in flight."""
-        self._decide()
         if self.stop.reason is None and is_whole:
             self._outcomes.end_of_input()
         else:
@@ -385,8 +394,7 @@ class Run:
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
         dead = dead_letters_in(outcomes)
-        fails = self._settings.fail_on_dead_letters and not self._settings.dry_run
-        if dead and fails:
+        if dead and self._settings.fail_on_dead_letters and not self._settings.dry_run:
             return DeadLettersError(
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"

@@ -126,6 +126,8 @@ class Scheduler:
 
     def _ask(self, request: Callable[[Client], Response]) -> Response:
         """Make a request while nothing else is in flight, within the day's limit."""
+        if self._stop.is_hard:
+            return NO_REQUEST
         with self._ledger.transaction() as transaction:
             if limit_reached(self._settings, requests=self._count(transaction)):
                 return NO_REQUEST
@@ -176,7 +178,8 @@ class Scheduler:
         overdue = self.pool.next_overdue
         ends = [] if overdue is None else [overdue - now]
         start = self._queue.next_at(now)
-        if start is not None and self._room > 0:
+        may_start = self._stop.reason is None and self._room > 0
+        if start is not None and may_start:
             room_in = self.limiter.wait(now)
             if room_in is not None:
                 ends.append(max(start - now, room_in))

@@ -21,6 +21,7 @@ from tests.support.singer_io import (
     a_schema,
     a_state,
     interrupted,
+    text_of,
 )
 
 if TYPE_CHECKING:
@@ -307,6 +308,20 @@ def test_number_out_of_bounds_ends_the_run_after_everything_before_it(
     assert "Stream `trials`: A record" in run.error
     assert "number out of bounds" in run.error
     assert run.outcomes == {"accepted": 1}
+
+
+def test_number_out_of_bounds_in_a_last_line_without_an_end_loses_no_outcome(
+    target: TargetUnderTest,
+) -> None:
+    record = '{"id":2,"n":1e9999999999999999999}'
+    last = f'{{"type":"RECORD","stream":"trials","record":{record}}}'
+
+    run = target.run_text(text_of([a_schema(), a_record(1), a_state()]) + last)
+
+    assert run.exit_code == 1
+    assert "number out of bounds" in run.error
+    assert run.outcomes == {"accepted": 1}
+    assert run.states == [{"at": 1}]
 
 
 @pytest.mark.parametrize("column", ["id", "n"])

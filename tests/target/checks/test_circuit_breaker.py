@@ -31,6 +31,19 @@ def test_wrong_mapping_trips_the_circuit_breaker_and_loses_nothing(
     assert fixed.outcomes == {"accepted": 100}
 
 
+def test_circuit_breaker_trips_at_the_last_signal_of_a_run(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.add(Fault(kind="status", status=422))
+    messages = [a_schema(), *(a_record(n) for n in range(1, 101)), a_state()]
+
+    tripped = target.run(*messages, max_signals_per_run=25)
+
+    assert tripped.exit_code == 1
+    assert "its mapping must be wrong" in tripped.error
+    assert tripped.outcomes == {"pending": 100}
+
+
 def test_excluded_domains_do_not_trip_the_circuit_breaker(
     target: TargetUnderTest,
 ) -> None:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -96,6 +96,43 @@ def test_sigterm_ends_a_process_that_waits_for_its_input(
 
     assert resumed.exit_code == 0
     assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+def test_sigterm_ends_a_process_that_discards_the_rest_of_its_input(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    stopped: dict[str, Any] = {"max_signals_per_run": 1, "on_incomplete": "succeed"}
+    sandbox.faults.add(Fault(kind="slow", delay_ms=500))
+    tap = text_of([*MESSAGES[:2], a_state(1), *MESSAGES[2:], a_state(2)])
+    with target.start(tap, **stopped) as process:
+        assert process.stdin
+        assert process.stdout
+        emitted = process.stdout.readline()  # the tap has not ended
+        process.send_signal(signal.SIGTERM)
+        exit_code = process.wait(timeout=60)
+        process.stdin.close()
+
+    assert emitted == b'{"at":1}\n'
+    assert exit_code == 128 + signal.SIGTERM
+    assert target.report()["outcomes"]["accepted"] == 1
+
+
+def test_sigterm_ends_a_baseline_without_another_request(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    tap = text_of([*MESSAGES[:3], a_state(1)])
+    with target.start(tap, first_run="baseline") as process:
+        assert process.stdin
+        assert process.stdout
+        emitted = process.stdout.readline()
+        before = len(sandbox.requests)
+        process.send_signal(signal.SIGTERM)
+        exit_code = process.wait(timeout=60)
+        process.stdin.close()
+
+    assert emitted == b'{"at":1}\n'
+    assert exit_code == 128 + signal.SIGTERM
+    assert len(sandbox.requests) == before
 
 
 def test_full_disk_ends_the_run_and_the_next_one_resumes(
