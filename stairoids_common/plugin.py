@@ -241,8 +241,11 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
     match state:
         case {"singer_state": inner}:
             return _bookmarks_in(inner, streams)
-        case {"completed": inner} | {"partial": inner} if inner:
-            return _bookmarks_in(inner, streams)
+        case {**parts} if parts.keys() & {"completed", "partial"}:
+            # Meltano's partial state is the newer one.
+            inner = [parts.get(name) for name in ("completed", "partial")]
+            found = [_bookmarks_in(part, streams) for part in inner if part]
+            return {name: mark for part in found for name, mark in part.items()}
         case {"type": "STATE"}:
             problem = "this is a STATE message; give the tap the content of its `value`"
         case {"bookmarks": {**bookmarks}} if not all(

@@ -231,6 +231,9 @@ def test_state_is_read_as_meltano_prints_it(run: Runner) -> None:
     for printed in (
         {"singer_state": state},
         {"completed": {"singer_state": state}, "partial": {}},
+        {"completed": {}, "partial": {"singer_state": state}},
+        {"completed": {"singer_state": {"bookmarks": {"events": {}}}}}
+        | {"partial": {"singer_state": state}},
     ):
         again = run(state=printed)
         assert again.exit_code == 0
