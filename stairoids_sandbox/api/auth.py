@@ -23,6 +23,8 @@ from stairoids_sandbox.state.keys import masked_key
 from stairoids_sandbox.state.request_log import BODY_KEPT, ErrorBody, RequestSeen
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from stairoids_sandbox.components import Components
@@ -58,8 +60,8 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         key = self._parts.keys.key_for(scope["headers"])
-        date = format_datetime(self._parts.workspace.now(), usegmt=True)
-        exchange = _Exchange(scope, receive, send, key, self._parts.requests, date)
+        now = self._parts.workspace.exact_now()
+        exchange = _Exchange(scope, receive, send, key, self._parts.requests, now)
         try:
             await self._handle(key, exchange, exchange.receive)
         finally:
@@ -206,8 +208,8 @@ class _Exchange:
     """One request and its response, with its `Date` and the quota's headers."""
 
     __slots__ = (
-        *("_body", "_headers", "_is_read", "_key", "_log", "_receive", "_recorded"),
-        *("_refusal", "_send", "arrived", "scope"),
+        *("_body", "_headers", "_is_read", "_key", "_log", "_now", "_receive"),
+        *("_recorded", "_refusal", "_send", "arrived", "scope"),
     )
 
     def __init__(
@@ -217,9 +219,10 @@ class _Exchange:
         send: Send,
         key: ApiKey | None,
         log: RequestLog,
-        date: str,
+        now: datetime,
     ) -> None:
         self.arrived = time.monotonic()
+        self._now = now
         self.scope = scope
         self._body: bytes = b""
         self._is_read = False
@@ -227,7 +230,8 @@ class _Exchange:
         self._send = send
         self._key = key
         self._log = log
-        self._headers: list[tuple[bytes, bytes]] = [(b"date", date.encode())]
+        date = format_datetime(now, usegmt=True).encode()
+        self._headers: list[tuple[bytes, bytes]] = [(b"date", date)]
         self._recorded = False
         self._refusal: Message | None = None
 
@@ -235,7 +239,7 @@ class _Exchange:
         """Add the quota's headers to the response, if there is a limit."""
         if decision.limit is None:
             return
-        reset = math.ceil(time.time() + decision.reset_after)
+        reset = math.ceil(self._now.timestamp() + decision.reset_after)
         self._headers += [
             (b"x-ratelimit-limit", b"%d" % decision.limit),
             (b"x-ratelimit-remaining", b"%d" % decision.remaining),

@@ -76,7 +76,11 @@ class Workspace:
 
     def now(self) -> datetime:
         """Return the time of the workspace's clock, without a fraction of a second."""
-        return (datetime.now(UTC) + self._offset).replace(microsecond=0)
+        return self.exact_now().replace(microsecond=0)
+
+    def exact_now(self) -> datetime:
+        """Return the time of the workspace's clock."""
+        return datetime.now(UTC) + self._offset
 
     def accept(self, request: SignalRequest, *, raw: bytes, key: ApiKey) -> Signal:
         """Accept a signal. When this returns, it is stored and scored.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
 from itertools import pairwise
 
 import pytest
@@ -71,6 +72,17 @@ def test_headers_count_down_and_429_has_retry_after() -> None:
     assert 30 <= int(responses[2].headers["X-RateLimit-Reset"]) - time.time() <= 61
     assert responses[2].json()["error"]["code"] == "rate_limit_exceeded"
     assert len(sandbox.signals) == 1
+
+
+def test_reset_is_a_time_of_the_clock_of_the_other_headers() -> None:
+    with (
+        Sandbox(plan="starter", clock_offset_seconds=-7200) as sandbox,
+        Client(sandbox) as client,
+    ):
+        headers = client.send().headers
+
+    date = parsedate_to_datetime(headers["Date"]).timestamp()
+    assert 30 <= int(headers["X-RateLimit-Reset"]) - date <= 62
 
 
 def test_short_window_frees_its_slot() -> None:
