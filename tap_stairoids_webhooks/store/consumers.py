@@ -176,7 +176,12 @@ def _pairs(
 def _is_of(kind: str) -> sa.ColumnElement[bool]:
     if kind == ALL:
         return sa.true()
+    is_of_kind: sa.ColumnElement[bool]
     if kind == MALFORMED:
-        return EVENTS.c.malformed.is_not(None)
-    # With `=` the condition would be NULL for an event without a type.
-    return EVENTS.c.event.is_not_distinct_from(kind.removeprefix(TYPE_PREFIX))
+        is_of_kind = EVENTS.c.malformed.is_not(None)
+    else:
+        # With `=` the condition would be NULL for an event without a type.
+        event = kind.removeprefix(TYPE_PREFIX)
+        is_of_kind = EVENTS.c.event.is_not_distinct_from(event)
+    # The streams of a kind have no erased events, so no bookmark would pass one.
+    return sa.and_(is_of_kind, EVENTS.c.erased_at.is_(None))

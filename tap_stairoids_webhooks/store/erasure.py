@@ -120,7 +120,9 @@ def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
 
 def _empty(store: EventStore, sequences: list[int]) -> int:
     with store.transaction("cannot be erased from", lock=True) as connection:
-        now, found = timestamp(), EVENTS.c.sequence.in_(sequences)
+        # Another command may have erased some of them meanwhile.
+        now, is_left = timestamp(), EVENTS.c.erased_at.is_(None)
+        found = sa.and_(EVENTS.c.sequence.in_(sequences), is_left)
         columns = [c for c in ERASURES.c if c.name not in {"number", "erased_at"}]
         erased = sa.select(*(EVENTS.c[c.name] for c in columns), sa.literal(now))
         connection.execute(

@@ -105,6 +105,20 @@ def test_erased_event_keeps_its_sequence_and_type(
     ] == [2]
 
 
+def test_event_is_erased_once_by_two_commands_at_once(
+    home: EventStore, home_url: str
+) -> None:
+    class Slow(Person):
+        def is_in(self, body: bytes) -> bool:
+            assert erase(home_url, Person(email=EMAIL)) == 1  # another command
+            return super().is_in(body)
+
+    home.append([a_delivery(a_body("evt_1", data={"contact": {"email": EMAIL}}))])
+
+    assert erase(home_url, Slow(email=EMAIL)) == 0
+    assert len(home.erasures_after(0)) == 1
+
+
 def test_redelivery_does_not_restore_an_erased_body(
     home: EventStore, home_url: str
 ) -> None:

@@ -15,6 +15,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreUnavailableError,
 )
 from tap_stairoids_webhooks.store.consumers import acknowledge, forget, lags
+from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.retention import (
     Pruned,
     compact,
@@ -124,6 +125,22 @@ def test_lag_counts_unread_events(home: EventStore) -> None:
     assert (found["crm"].events, found["done"].events) == (2, 0)
     assert found["crm"].oldest_received_at == "2024-10-15T09:30:01.000000Z"
     assert found["done"].oldest_received_at is None
+
+
+@pytest.mark.parametrize("kind", ["malformed", "event:signal.created"])
+def test_no_consumer_of_a_type_waits_for_an_erased_event(
+    home: EventStore, home_url: str, kind: str
+) -> None:
+    text = "ada@example.com"
+    body = text.encode() if kind == "malformed" else a_body("evt_1", note=text)
+    home.append([a_delivery(body)])
+    acknowledge(home, "warehouse", {kind: 0})
+    before = lags(home)["warehouse"].events
+
+    erase(home_url, Person(email=text))
+
+    assert (before, lags(home)["warehouse"].events) == (1, 0)
+    assert prune(home_url, before=LONG_AFTER).removed == 1
 
 
 def test_compacted_store_works(home: EventStore, home_url: str) -> None:
