@@ -175,8 +175,18 @@ def _describe(error: ValidationError) -> str:
     if rule in ("boolean", ["boolean", "null"]):
         return f"`{where}` must be true or false"
     text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")
+    if error.validator == "anyOf" and not isinstance(given, list | dict):
+        text += f" (allowed: {' or '.join(_forms(rule))})"
     allowed = map(str, rule if isinstance(rule, list) else [rule])
     return f"`{where}` {text.format(' or '.join(allowed))}"
+
+
+def _forms(parts: Iterable[Json]) -> Iterable[str]:
+    """Return the values and types that the parts of an `anyOf` allow, each once."""
+    lists = (p.get("enum") or p.get("const") or p["type"] for p in parts)
+    return dict.fromkeys(
+        form for found in lists for form in ([found] if type(found) is str else found)
+    )
 
 
 def _join(where: str, name: str) -> str:

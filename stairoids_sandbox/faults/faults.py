@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stairoids_common.config_errors import suggestion
 from stairoids_sandbox.exceptions import UsageError
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             ("delay_ms", 0 <= self.delay_ms <= 3_600_000),
         ):
             if not fits:
-                raise UsageError(f"fault: {name} {getattr(self, name)!r} does not fit")
+                value = getattr(self, name)
+                known = {"kind": KINDS, "on": TARGETS}.get(name, ())
+                hint = suggestion(str(value), known)
+                raise UsageError(f"fault: {name} {value!r} does not fit{hint}")
 
 
 def fault_from(text: str) -> Fault:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stairoids_common.cli import EnvironmentOption, confirmed_removal, exit_with_message
-from stairoids_common.error_ids import WrongUsageError
+from stairoids_common.error_ids import WrongUsageError, with_id
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
     API_URL_VARIABLE,
@@ -156,8 +156,8 @@ def send_test(*, url: str) -> None:
     refused = Counter(s for s in statuses if not 200 <= s < 300)
     for status, number in refused.items():
         hint = _HINTS.get(status, "see the receiver's log")
-        text = f"Error: {status} for {number} of {len(statuses)} samples: {hint}"
-        click.echo(text, err=True)
+        text = f"{status} for {number} of {len(statuses)} samples: {hint}"
+        click.echo(f"Error: {with_id(text)}", err=True)
     if refused:
         sys.exit(1)
 

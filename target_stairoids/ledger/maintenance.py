@@ -26,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from stairoids_common.config_errors import suggestion
 from stairoids_common.database import file_of
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -185,7 +186,11 @@ def _move_baselines(
 def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
     number = transaction.connection.scalar(_stream_named(ledger, stream))
     if number is None:
-        raise LedgerError(f"The ledger {ledger.name} knows no stream `{stream}`.")
+        every = select(streams.c.name).filter_by(scope=ledger.scope)
+        hint = suggestion(stream, transaction.connection.scalars(every))
+        raise LedgerError(
+            f"The ledger {ledger.name} knows no stream `{stream}`{hint or '.'}"
+        )
     return number
 
 

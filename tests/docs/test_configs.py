@@ -236,4 +236,7 @@ def test_stream_map_that_the_sdk_cannot_check_is_one_sentence() -> None:
 
     (error,) = config_errors(config, schema)
 
-    assert error == "`stream_maps.__else__` has a form that is not allowed"
+    assert error == (
+        "`stream_maps.__else__` has a form that is not allowed "
+        "(allowed: __NULL__ or null)"
+    )

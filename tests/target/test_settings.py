@@ -67,7 +67,10 @@ def settings_of(**more: Any) -> Settings:
         ),
         (
             {"signals": [{"stream": "a", "properties": CANARY}]},
-            "`signals[0].properties` has a form that is not allowed",
+            (
+                "`signals[0].properties` has a form that is not allowed (allowed: * or "
+                "object or array or null)"
+            ),
         ),
         (
             {"signals": [{"stream": "a", "key": []}]},

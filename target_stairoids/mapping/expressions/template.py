@@ -161,7 +161,9 @@ def compile_condition(text: str, field: str) -> Template:
         parser = Parser(environment(), text, state="variable")
         found = parser.parse_expression()
         if not parser.stream.eos:
-            parser.fail(f"unexpected `{parser.stream.current.value}`")
+            found_instead = parser.stream.current.value
+            remedy = "; write `==` to compare" if found_instead == "=" else ""
+            parser.fail(f"unexpected `{found_instead}`{remedy}")
         return found
 
     tree = _parsed(text, parse, state="variable")

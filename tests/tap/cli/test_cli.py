@@ -140,6 +140,7 @@ def test_send_test_with_another_secret_fails(receiver: Receiver) -> None:
 
     assert result.exit_code == 1
     assert "401 for 6 of 6 samples: the receiver has another secret" in result.output
+    assert "[E232]" in result.output
     assert "hunter2" not in result.output
 
 

@@ -357,7 +357,8 @@ def test_preview_sends_nothing_if_the_environment_says_dry_run_false(
             "there is no filter `lowre`; did you mean `lower`?",
         ),
         ({"properties": []}, "`properties` of its mapping selects nothing"),
-        ({"when": "stage = 'x'"}, "unexpected `=`"),
+        ({"when": "stage = 'x'"}, "unexpected `=`; write `==` to compare"),
+        ({"when": "{{ stage }} == 'x'"}, "no braces, as in `plan == 'pro'`"),
     ],
 )
 def test_preview_explains_a_wrong_mapping(

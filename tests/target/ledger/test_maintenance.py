@@ -41,7 +41,7 @@ def test_unknown_stream_is_named(target: TargetUnderTest) -> None:
     done = signals(target, "ledger", "forget", "--stream", "trails", "--yes")
 
     assert done.returncode == 1
-    assert "knows no stream `trails`" in done.stderr
+    assert "knows no stream `trails`; did you mean `trials`?" in done.stderr
 
 
 def test_pruning_keeps_the_latest_version_of_each_entity(
