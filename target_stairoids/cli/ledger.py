@@ -97,7 +97,7 @@ def forget(ledger: Ledger, stream: str, is_confirmed: Callable[[str], bool]) -> 
 def prune(
     ledger: Ledger, older_than: datetime, is_confirmed: Callable[[str], bool]
 ) -> None:
-    """Delete old versions of records, never the latest one.
+    """Delete old versions of records that a later version replaced.
 
     \b
     Example:

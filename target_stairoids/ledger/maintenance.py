@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     make_url,
+    or_,
     select,
     update,
 )
@@ -199,26 +200,31 @@ def _stream_named(ledger: Ledger, name: str) -> Select[int]:
 
 
 def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:
-    """Delete the versions of older runs, but never an entity's latest one.
+    """Delete the versions of older runs that a later one of their entity replaced.
 
-    Return how many. A deleted version that a tap emits again, without a bookmark,
-    counts as new. The sync log forgets the signals of these runs.
+    Return how many. Versions of a key that has several rows stay, because each of them
+    is the latest one of its row. A deleted version that a tap emits again beside a
+    later one counts as new. The sync log forgets the signals of these runs.
     """
     old_runs = select(runs.c.run).where(
         runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
     )
-    is_latest = (
+    is_replaced = (latest.c.run > settled.c.run) & ~latest.c.is_several
+    is_kept = [
         select(latest.c.entity)
         .where(
-            latest.c.entity == settled.c.entity,
+            entity == settled.c.entity,
             latest.c.mapping == settled.c.mapping,
+            ~latest.c.is_shared,
             (latest.c.state_digest == settled.c.state_digest)
-            | (latest.c.content_digest == settled.c.content_digest),
+            | (latest.c.content_digest == settled.c.content_digest)
+            | ~is_replaced,
         )
         .exists()
-    )
+        for entity in (latest.c.entity, latest.c.record_entity)
+    ]
     with ledger.transaction() as transaction:
-        is_old = settled.c.run.in_(old_runs) & ~is_latest
+        is_old = settled.c.run.in_(old_runs) & ~or_(*is_kept)
         if not dry_run:
             transaction.write(delete(signals).where(signals.c.run.in_(old_runs)))
         return _delete(transaction, settled, is_old, dry_run=dry_run)

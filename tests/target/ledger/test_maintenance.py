@@ -61,6 +61,25 @@ def test_pruning_keeps_the_latest_version_of_each_entity(
     assert again.outcomes == {"duplicate": 1}
 
 
+@pytest.mark.parametrize("plans", ["ab", "aba"])
+def test_pruning_keeps_the_rows_of_a_key(
+    sandbox: Sandbox, target: TargetUnderTest, plans: str
+) -> None:
+    """They are of one person, so the ledger has one latest version for both."""
+    both = [a_schema(plan="string"), *(a_record(plan=plan) for plan in "ab")]
+    for plan in plans:
+        target.run(a_schema(plan="string"), a_record(plan=plan))
+    target.run(*both)
+    settings, sent = Settings.from_config(target.config), len(sandbox.signals)
+
+    with Ledger.open(settings.ledger_url, settings.scope) as ledger:
+        maintenance.prune(ledger, older_than=datetime.now(UTC))
+    target.run(*both)
+    target.run(both[0], both[2], both[1])
+
+    assert len(sandbox.signals) == sent
+
+
 def test_young_versions_are_not_pruned(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record())
 
