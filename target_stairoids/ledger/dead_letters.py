@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.ledger.lookup import in_scope
+from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import (
     dead_letters,
@@ -64,8 +64,8 @@ def exists(transaction: Transaction, number: int) -> bool:
 
 def discard(transaction: Transaction, numbers: Collection[int]) -> None:
     """Delete dead letters."""
-    if numbers:
-        are_they = dead_letters.c.id.in_(numbers)
+    for block in blocks(numbers, PARAMETERS // 2):
+        are_they = dead_letters.c.id.in_(block)
         account_for(transaction, dead_letters, are_they)
         transaction.write(delete(dead_letters).where(are_they))
 
@@ -105,6 +105,15 @@ def resolve(
 
     The outcome is ACCEPTED, or REJECTED so that the signals can be sent again.
     """
+    parts = (
+        _resolve(transaction, b, outcome) for b in blocks(numbers, PARAMETERS // 2)
+    )
+    return [number for part in parts for number in part]
+
+
+def _resolve(
+    transaction: Transaction, numbers: Collection[int], outcome: Outcome
+) -> list[int]:
     are_unknown = dead_letters.c.id.in_(numbers) & (
         dead_letters.c.outcome == Outcome.UNKNOWN
     )
@@ -152,15 +161,18 @@ def dead_letters_of(
         .order_by(dead_letters.c.id)
         .limit(None if limit is None else min(limit, 2**63 - 1))
     )
-    if ids:
-        query = query.where(dead_letters.c.id.in_(ids))
     if stream is not None:
         query = query.where(dead_letters.c.stream_name == stream)
     if reason is not None:
         query = query.where(dead_letters.c.reason.icontains(reason, autoescape=True))
     if older_than is not None:
         query = query.where(dead_letters.c.first_at < timestamp(older_than))
-    return ledger.rows(query)
+    if not ids:
+        return ledger.rows(query)
+    found = list[Row[Any]]()
+    for block in blocks(sorted({*ids}), PARAMETERS // 2):
+        found += ledger.rows(query.where(dead_letters.c.id.in_(block)))
+    return found[:limit]
 
 
 def replayable(ledger: Ledger, ids: Collection[int] = ()) -> list[Row[Any]]:

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.exceptions import LedgerError
-from target_stairoids.ledger.schema import LOCK_CLASS
 
 #: Options of connections to PostgreSQL. A commit is on disk, and no wait has no end.
 #: A transaction that waited for another one sees the rows of that one.
@@ -45,7 +44,7 @@ class FileLeases:
         """Return whether the ledger's file is still there."""
         try:
             return self._ledger.stat().st_ino == self._file
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def take(self, run: int) -> None:
@@ -85,8 +84,8 @@ class FileLeases:
 
 #: Behind a transaction pooler, another session may execute it, and has none.
 _OUR_LOCKS = text(
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own constant
-    f" AND pid = pg_backend_pid() AND classid = {LOCK_CLASS} AND objid > 0"
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND pid = pg_backend_pid() AND classid = :ledger AND objid > 0"
 )
 
 
@@ -95,16 +94,21 @@ class ServerLeases:
 
     The server drops a lock when its connection ends. Then another process may take over
     the run's claims. So `is_held` is necessary before each request.
+
+    Args:
+        secret: That of the ledger, because its database may have ledgers in several
+            schemas, with runs of the same numbers.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, secret: bytes) -> None:
         self._engine = engine
+        self._ledger = int.from_bytes(secret[:4], "big") >> 1  # of 31 bits
         self._held: Connection | None = None
 
     def take(self, run: int) -> None:
         """Take this process's lease."""
         self._held = self._connect()
-        self._held.execute(select(func.pg_advisory_lock(LOCK_CLASS, run)))
+        self._held.execute(select(func.pg_advisory_lock(self._ledger, run)))
 
     def check_session(self, name: str) -> None:
         """Raise `LedgerError` if a pooler shares sessions, or commits are not on disk.
@@ -113,7 +117,7 @@ class ServerLeases:
         first now.
         """
         assert self._held is not None  # noqa: S101 - the lease was just taken
-        if not self._held.scalar(_OUR_LOCKS):
+        if not self._count(self._held):
             raise LedgerError(
                 f"The ledger {name} is behind a pooler that shares sessions, such as "
                 "PgBouncer with `pool_mode = transaction`. Each run needs a session of "
@@ -130,10 +134,10 @@ class ServerLeases:
     def lives(self, run: int) -> bool:
         """Return whether a process holds the lease of a run."""
         with self._connect() as connection:
-            locked = select(func.pg_try_advisory_lock(LOCK_CLASS, run))
+            locked = select(func.pg_try_advisory_lock(self._ledger, run))
             is_dead = bool(connection.scalar(locked))
             if is_dead:
-                connection.execute(select(func.pg_advisory_unlock(LOCK_CLASS, run)))
+                connection.execute(select(func.pg_advisory_unlock(self._ledger, run)))
             return not is_dead
 
     def is_held(self) -> bool:
@@ -141,7 +145,7 @@ class ServerLeases:
         if self._held is None:
             return True
         try:
-            return bool(self._held.scalar(_OUR_LOCKS))
+            return self._count(self._held) > 0
         except SQLAlchemyError:
             return False
 
@@ -153,6 +157,10 @@ class ServerLeases:
                 self._held.execute(select(func.pg_advisory_unlock_all()))
             self._held.close()
             self._held = None
+
+    def _count(self, session: Connection) -> int:
+        """Return how many leases a session has."""
+        return session.scalar(_OUR_LOCKS, {"ledger": self._ledger}) or 0
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()

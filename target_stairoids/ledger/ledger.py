@@ -88,10 +88,6 @@ class Ledger:
         self._begin_read = "BEGIN" if is_sqlite else ""
         try:
             with _errors(f"The ledger {self.name} cannot be opened"):
-                if path:
-                    self._leases = FileLeases(path)
-                elif not is_sqlite:
-                    self._leases = ServerLeases(self._engine)
                 with self._begin(
                     self._begin_write if creates else self._begin_read
                 ) as connection:
@@ -100,6 +96,10 @@ class Ledger:
                     elif not schema.is_created(connection):
                         raise _NoLedgerError(url)
                     self.secret = schema.checked_secret_of(connection)
+                if path:
+                    self._leases = FileLeases(path)
+                elif not is_sqlite:
+                    self._leases = ServerLeases(self._engine, self.secret)
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
         except LedgerError:
             self.close()
@@ -317,7 +317,9 @@ class Ledger:
 
     def check_lease(self) -> None:
         """Raise `LedgerError` if another process may have taken over our claims."""
-        if self._leases is not None and not self._leases.is_held():
+        with _errors(f"The ledger {self.name} cannot be read"):
+            is_held = self._leases is None or self._leases.is_held()
+        if not is_held:
             kind, lost = LedgerError, "file of"
             if self.may_lose_its_lease:
                 kind, lost = LostLedgerError, "connection to"
@@ -327,7 +329,8 @@ class Ledger:
         """Return whether a run is still at work, here or in another process."""
         if run == self.run or self._leases is None:
             return run == self.run
-        return self._leases.lives(run)
+        with _errors(f"The ledger {self.name} cannot be read"):
+            return self._leases.lives(run)
 
     # Transactions
 
@@ -348,9 +351,10 @@ class Ledger:
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[Connection]:
-        """Read; a block sees the state of one moment, or that of an open transaction.
+        """Read. On SQLite, a block sees the state of one moment.
 
-        SQLite needs no BEGIN for a block that reads once.
+        On PostgreSQL, each statement does. Within a transaction, it also sees the rows
+        of that. SQLite needs no BEGIN for a block that reads once.
 
         Raises:
             LedgerError: The ledger cannot be read. Stop the run.

@@ -58,6 +58,17 @@ from target_stairoids.ledger.structs import (
 )
 from target_stairoids.ledger.transaction import Transaction
 
+_SENT = latest, claims  # the tables with signals that were sent, or may have been
+#: The tables with mappings, and their keys beside the mapping.
+_OF_MAPPING: dict[Table, tuple[str, ...]] = {
+    latest: ("entity",),
+    settled: ("entity", "state_digest"),
+    claims: ("entity",),
+    dead_letters: ("entity", "state_digest"),
+    mappings: ("stream",),
+    suppressed: ("entity", "digest"),
+}
+
 
 def writable_ledger(url: str, scope: str) -> str:
     """Return the name of a ledger, or raise `LedgerError` if it cannot be written.
@@ -100,16 +111,17 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
 
     A mapping that was named after the stream is renamed as well, unless a mapping of
     the new stream has that name: `names`. `LedgerError` if a stream of the new name has
-    signals.
+    signals. Its dead letters and suppressed people move to the renamed stream.
     """
     with ledger.transaction() as transaction:
         read, write = transaction.connection.scalar, transaction.write
         number = _number_of(ledger, transaction, old)
         other = read(_stream_named(ledger, new))
         if other is not None:
-            if read(select(latest.c.stream).where(latest.c.stream == other).limit(1)):
+            if any(_has_rows(transaction, table, stream=other) for table in _SENT):
                 raise LedgerError(f"Stream `{new}` has signals of its own.")
-            write(update(signals).filter_by(stream=other).values(stream=number))
+            for table in (signals, settled, dead_letters, suppressed):
+                write(update(table).filter_by(stream=other).values(stream=number))
             for table in (mappings, streams):
                 write(delete(table).filter_by(stream=other))
         alias = func.coalesce(streams.c.alias, streams.c.name)
@@ -143,8 +155,8 @@ def rename_part(
                 raise LedgerError(f"Stream `{stream}` has no source `{old}`.")
         if mapping is not None:
             old, new = mapping
-            of_new = select(latest.c.mapping).filter_by(stream=number, mapping=new)
-            if transaction.connection.scalar(of_new):
+            its = {"stream": number, "mapping": new}
+            if any(_has_rows(transaction, table, **its) for table in _SENT):
                 raise LedgerError(f"Mapping `{new}` has signals of its own.")
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
@@ -162,11 +174,29 @@ def reset_order(ledger: Ledger, stream: str) -> int:
 
 
 def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -> int:
+    """Rename a mapping; return how many rows it has.
+
+    They replace the same rows under the new name, such as dead letters of a run whose
+    stream was set aside because of that name.
+    """
     changed = 0
-    for table in (latest, settled, claims, dead_letters, mappings, suppressed):
+    for table, key in _OF_MAPPING.items():
+        other = table.alias()
+        has_other = (
+            select(other.c.mapping)
+            .where(other.c.mapping == old, *(other.c[n] == table.c[n] for n in key))
+            .exists()
+        )
+        is_new = (table.c.stream == stream) & (table.c.mapping == new)
+        transaction.write(delete(table).where(is_new, has_other))
         named = update(table).filter_by(stream=stream, mapping=old)
         changed += transaction.write(named.values(mapping=new))
     return changed
+
+
+def _has_rows(transaction: Transaction, table: Table, **values: object) -> bool:
+    query = select(table.c.stream).filter_by(**values).limit(1)
+    return transaction.connection.scalar(query) is not None
 
 
 def _move_baselines(

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from target_stairoids.exceptions import LedgerError
 
 SCHEMA_VERSION = 13
-#: First key of our advisory locks on PostgreSQL: "stat" in ASCII.
+#: First key of the advisory lock of writers on PostgreSQL: "stat" in ASCII.
 LOCK_CLASS = 1_936_744_820
 
 metadata = sa.MetaData()

@@ -14,6 +14,7 @@ from target_stairoids.dedup.duplicate_rules import (
     people_in,
     unchanged_after,
 )
+from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.maintenance import copy
@@ -534,3 +535,12 @@ def test_changed_record_beside_its_unwritten_duplicate_is_changed(
     for marks in ([other, same], [same, other]):
         assert set(ledger.changed_entities({mapping: marks})) == {version.key}
     assert ledger.changed_entities({mapping: [same]}) == {}
+
+
+def test_lease_that_cannot_be_read_is_an_error_with_the_setting(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "ledger.db.run-77").mkdir()
+
+    with pytest.raises(LedgerError, match=r"Is a directory\. See `ledger_url`"):
+        ledger.lives(77)

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import Engine, event
 
 from stairoids_sandbox import Fault
-from target_stairoids.ledger import maintenance
+from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.ledger import dead_letters, maintenance
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.lookup import PARAMETERS
 from target_stairoids.settings import Settings
 from tests.support.commands import signals
-from tests.support.singer_io import TargetUnderTest, a_record, a_schema, text_of
+from tests.support.ledger_builders import (
+    API,
+    a_dead_letter,
+    a_version,
+    add_dead_letters,
+)
+from tests.support.singer_io import (
+    Message,
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    text_of,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from stairoids_sandbox.server import Sandbox
 
 
@@ -195,3 +215,98 @@ def test_baseline_settles_also_new_records_of_a_known_stream(
     assert "METRIC" not in done.stderr
     assert run.outcomes == {"duplicate": 2, "accepted": 1}
     assert len(sandbox.signals) == 2
+
+
+# Renames
+
+
+def test_renamed_stream_keeps_the_dead_letters_of_its_new_name(
+    target: TargetUnderTest,
+) -> None:
+    old, new = (
+        [a_schema(name), a_record(9, name, email=None), *people(name)]
+        for name in ("trials", "leads")
+    )
+    target.run(old[0], *old[2:])
+    stopped = target.run(*new)
+
+    done = signals(target, "ledger", "rename", "trials", "leads")
+
+    assert stopped.outcomes == {"invalid": 1, "pending": 5}
+    assert done.returncode == 0
+    listed = signals(target, "dead-letters", "list", "--format", "json").stdout
+    assert [json.loads(line)["id"] for line in listed.splitlines()] == [1]
+    assert target.run(new[0], *new[2:]).outcomes == {"duplicate": 5}
+
+
+def test_renamed_mapping_keeps_one_dead_letter_of_each_record(
+    target: TargetUnderTest,
+) -> None:
+    messages = [a_schema(), a_record(9, email=None), *people()]
+    target.run(*messages, signals=[{"stream": "trials", "name": "old"}])
+    target.config["signals"] = [{"stream": "trials", "name": "new"}]
+    stopped = target.run(*messages)
+
+    done = signals(target, "ledger", "rename", "trials", "--mapping", "old", "new")
+
+    assert stopped.outcomes == {"invalid": 1, "pending": 5}
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = signals(target, "dead-letters", "list", "--format", "json").stdout
+    assert [json.loads(line)["id"] for line in listed.splitlines()] == [1]
+    assert target.run(*messages).outcomes == {"duplicate": 5, "invalid": 1}
+
+
+def test_stream_is_not_renamed_to_one_whose_signals_may_have_been_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), *people())
+    sandbox.faults.add(Fault(kind="drop_after_accept"))
+    killed = target.run(a_schema("leads"), a_record(9, "leads"), outage_seconds=0)
+
+    done = signals(target, "ledger", "rename", "trials", "leads")
+
+    assert killed.outcomes == {"pending": 1}
+    assert done.returncode == 1
+    assert done.stderr.endswith("Stream `leads` has signals of its own.\n")
+
+
+def people(stream: str = "trials") -> list[Message]:
+    return [a_record(number, stream) for number in range(1, 6)]
+
+
+# Large ledgers
+
+
+@pytest.fixture
+def few_parameters() -> Iterator[None]:
+    """Let SQLite take as few parameters as some of its builds do."""
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, PARAMETERS)
+
+    event.listen(Engine, "connect", limit)
+    yield
+    event.remove(Engine, "connect", limit)
+
+
+@pytest.mark.usefixtures("few_parameters")
+def test_any_number_of_dead_letters_can_be_listed_resolved_and_discarded(
+    tmp_path: Path,
+) -> None:
+    numbers = range(1, 2_001)
+    with Ledger.create(f"sqlite:///{tmp_path}/ledger.db", API) as ledger:
+        ledger.begin_run()
+        number, _ = ledger.open_stream("trials", {})
+        unknown = [
+            a_dead_letter(a_version(f"v{n}", stream=number), outcome=Outcome.UNKNOWN)
+            for n in numbers
+        ]
+        add_dead_letters(ledger, *unknown)
+        listed = dead_letters.dead_letters_of(ledger, ids=numbers)
+        with ledger.transaction() as transaction:
+            resolved = dead_letters.resolve(transaction, numbers, Outcome.REJECTED)
+            dead_letters.discard(transaction, numbers)
+        left = dead_letters.dead_letters_of(ledger)
+
+    assert [row.id for row in listed] == resolved == [*numbers]
+    assert left == []

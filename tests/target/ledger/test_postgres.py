@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -137,6 +138,25 @@ def test_lease_of_a_dead_run_is_free_and_that_of_a_living_run_is_not(
         one.close()
         assert not two.lives(living)
         assert two.lives(other)
+
+
+def test_runs_of_ledgers_in_two_schemas_do_not_wait_for_each_other(
+    postgres_url: str,
+) -> None:
+    engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
+    with closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("CREATE SCHEMA one; CREATE SCHEMA two")
+        connection.commit()
+    engine.dispose()
+    urls = [f"{postgres_url}&options=-csearch_path%3D{name}" for name in ("one", "two")]
+    one, two = (Ledger.create(url, SCOPE) for url in urls)
+    with one, two:
+        first, second = one.begin_run(), two.begin_run()
+
+        assert (first, second) == (1, 1)
+        assert not one.lives(2)
+        one.check_lease()
+        two.check_lease()
 
 
 def end_leases(ledger: Ledger) -> None:
