@@ -114,14 +114,20 @@ def _may_be_slow(module: Path) -> bool:
     return re.search("slow|on_both_connectors", text) is not None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let long modules start first, and mark those with pure functions as fast."""
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Let long modules start first, and mark those with pure functions as fast.
+
+    Without other workers, the order stays that of the command line.
+    """
     for module in {item.path for item in items if item.get_closest_marker("slow")}:
         if not _may_be_slow(module):
             raise pytest.UsageError(f"{module}: `-m slow` would leave out its tests")
     folder = Path(__file__).parent
-    ranks = {folder / name: rank for rank, name in enumerate(LONG)}
-    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+    if hasattr(config, "workerinput"):
+        ranks = {folder / name: rank for rank, name in enumerate(LONG)}
+        items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     fast = {folder / name for name in FAST}
     for item in items:
         if not fast.isdisjoint((item.path, *item.path.parents)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,17 @@ MODULES = [
     "target_stairoids/dedup/duplicate_rules.py",
     "target_stairoids/sending/identity.py",
 ]
+CHECKS = "tests/target/checks/test_each_check.py"
 #: Tests of parts that the modules below do not need.
 SINGLE = [
+    (
+        "cli/test_dead_letters.py",
+        "test_replay_sends_dead_letters_with_the_fixed_mapping",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state",
+    ),
     (
         "checks/test_stream_checks.py",
         "test_changes_behind_known_states_count_once_a_run_was_complete",
@@ -48,27 +58,32 @@ SINGLE = [
         "checks/test_stream_checks.py",
         "test_known_people_of_shared_keys_are_counted_once",
     ),
-    (
-        "checks/test_each_check.py",
-        "test_check_sets_its_stream_aside_until_its_cause_is_gone",
-    ),
-    (
-        "cli/test_dead_letters.py",
-        "test_replay_sends_dead_letters_with_the_fixed_mapping",
-    ),
-    (
-        "cli/test_dead_letters.py",
-        "test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state",
-    ),
 ]
-#: The run ends at the first failure, so tests that fail soon for many parts come first.
+
+
+def identity_tests(*, with_cases: bool) -> list[str]:
+    """Return the tests of identity that have several cases, or those that have none."""
+    path = "tests/target/sending/test_identity.py"
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return [
+        f"{path}::{node.name}"
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and ("parametrize" in " ".join(map(ast.unparse, node.decorator_list)))
+        == with_cases
+    ]
+
+
+#: The run ends at the first failure, so tests of single parts and cheap ones are first.
 TESTS = [
     "tests/target/dedup/test_duplicate_rules.py",
-    *(
-        f"tests/target/sending/test_{name}.py"
-        for name in ("identity_histories", "company_names", "identity")
-    ),
     *(f"tests/target/{module}::{test}" for module, test in SINGLE),
+    "tests/target/sending/test_company_names.py",
+    *identity_tests(with_cases=False),
+    "tests/target/sending/test_identity_histories.py",
+    *identity_tests(with_cases=True),
+    f"{CHECKS}::test_check_sets_its_stream_aside_until_its_cause_is_gone",
 ]
 
 
@@ -150,14 +165,18 @@ def test_no_part_of_the_rules_can_be_left_out(
     path.write_text(ast.unparse(without), encoding="utf-8")
     try:
         run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider",
+            [sys.executable, "-m", "pytest", "-vx", "-p", "no:cacheprovider",
              "-m", "not slow", *TESTS],
             cwd=project,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
+            text=True,
             check=False,
         )  # fmt: skip
     finally:
         path.write_text(original, encoding="utf-8")
 
-    assert run.returncode == 1, run.stdout.decode()
+    assert run.returncode == 1, run.stdout
+    first = re.search(r"^tests/[\w/]+\.py", run.stdout, re.MULTILINE)
+    assert first is not None, run.stdout
+    assert first[0] == TESTS[0]  # else each run takes a minute
