@@ -34,10 +34,12 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
             (stop before it), or `skip` (count it, log a warning, go on).
         on_store_reset: The reaction to a state of another store, or of a later point
             than this store has reached: `fail`, or `resync` (read everything again).
-        event_types: Only events of these types, in every stream. Bodies without a type
-            stay in `malformed_events`. Default: all.
+        event_types: Only events of these types. Bodies without a type stay in
+            `malformed_events`, and `erasures` has erased events of every type. Default:
+            all.
         since: Only events received at this time or later, such as `2026-01-31` or
-            `2026-01-31T12:00:00Z`. Without an offset it is UTC.
+            `2026-01-31T12:00:00Z`. Without an offset it is UTC. `erasures` has earlier
+            events too.
         consumer: A name for the consumer of these events. With it a run stores which
             events have arrived, as its incoming state proves, and `stairoids-webhooks
             prune` keeps the others. Without it a run acknowledges nothing.
