@@ -97,7 +97,7 @@ class _Sync:
         self._messages = messages
         self._streams: dict[tuple[str | None, str], Stream] = {}
         self._counts: Counter[tuple[str | None, str]] = Counter()  # since a state
-        self._told: dict[tuple[str | None, str], Json] = {}  # the source's last status
+        self._source_status: dict[tuple[str | None, str], Json] = {}  # the last of each
         self._has_failed = False
 
     def run(self, source: IO[Any]) -> None:
@@ -157,7 +157,7 @@ class _Sync:
         if status := _part(trace, "stream_status"):
             descriptor = _part(status, "stream_descriptor")
             key = _key_of(str(descriptor.get("name")), descriptor.get("namespace"))
-            self._told[key] = status.get("status")
+            self._source_status[key] = status.get("status")
         self._has_failed |= trace.get("type") == "ERROR"
 
     def _cut_streams(self) -> list[str]:
@@ -165,12 +165,12 @@ class _Sync:
 
         A source that tells nothing about any stream, as old ones do, has read them all.
         """
-        if not (self._told or self._has_failed):
+        if not (self._source_status or self._has_failed):
             return []
         return [
             stream.schema.name
             for key, stream in self._streams.items()
-            if self._told.get(key) != "COMPLETE"
+            if self._source_status.get(key) != "COMPLETE"
         ]
 
     def _with_count(self, message: dict[str, Json]) -> str:

@@ -173,6 +173,3 @@ def object_in(content: bytes, name: str) -> dict[str, Json]:
             return found
         error = f"{name}: not a JSON object"
     raise WrongConfigError([error])
-
-
-# Variables

@@ -107,11 +107,11 @@ class AuthMiddleware:
             connection.drop(exchange.scope)
         elif fault is not None and fault.kind in {"status", "reset", "html"}:
             await self._delay(effect.delay)
-            await _fail_before_accept(fault, exchange, receive)
+            await _respond_instead(fault, exchange, receive)
         else:
-            await self._fail_after_accept(effect, key, exchange, receive)
+            await self._accept_then_fail(effect, key, exchange, receive)
 
-    async def _fail_after_accept(
+    async def _accept_then_fail(
         self, effect: FaultEffect, key: ApiKey, exchange: _Exchange, receive: Receive
     ) -> None:
         fault = effect.fault
@@ -126,7 +126,7 @@ class AuthMiddleware:
             for message in messages:
                 await exchange.send(message)
         else:
-            await _fail_after_accept(fault, exchange, receive, messages)
+            await _spoil_response(fault, exchange, receive, messages)
 
     async def _delay(self, seconds: float) -> None:
         """Wait, but not after the server has stopped."""
@@ -137,10 +137,8 @@ class AuthMiddleware:
                 return
 
 
-async def _fail_before_accept(
-    fault: Fault, exchange: _Exchange, receive: Receive
-) -> None:
-    """Fail once the request has been read.
+async def _respond_instead(fault: Fault, exchange: _Exchange, receive: Receive) -> None:
+    """Fail in place of accepting a request, once it has been read.
 
     A reset in the middle of its body would look like an ordinary close to some clients.
     """
@@ -170,7 +168,7 @@ async def _read_all(receive: Receive) -> tuple[bytes, Receive]:
     return body, again
 
 
-async def _fail_after_accept(
+async def _spoil_response(
     fault: Fault, exchange: _Exchange, receive: Receive, messages: list[Message]
 ) -> None:
     """Fail after the request was handled. ``messages`` are its response."""
