@@ -22,7 +22,7 @@ from stairoids_sandbox import Fault, Sandbox
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.documents import blocks, page
 from tests.support.forks import Forked, forking, programs
-from tests.support.running_receiver import fill
+from tests.support.running_tap import fill
 from tests.support.singer_io import BIN, wait_until
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 

@@ -16,7 +16,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.connectors import errors_in, messages_in, run_connector
 from tests.support.forks import Forked, forked
 from tests.support.ledger_builders import accept, opened
-from tests.support.running_receiver import fill
+from tests.support.running_tap import fill
 from tests.support.singer_io import BIN
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
 

@@ -11,7 +11,7 @@ from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.schema import METADATA
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.postgres import autocommit
-from tests.support.running_receiver import Runner, fill
+from tests.support.running_tap import Runner, fill
 from tests.support.webhook_builders import SECRET
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.retention import forget_digests, prune
 from tap_stairoids_webhooks.store.store import EventStore
-from tests.support.running_receiver import Runner, fill
+from tests.support.running_tap import Runner, fill
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
 
 

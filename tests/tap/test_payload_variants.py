@@ -13,7 +13,7 @@ from tests.support.webhook_builders import a_delivery
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.store import EventStore
-    from tests.support.running_receiver import Runner
+    from tests.support.running_tap import Runner
 
 AT = "2024-10-15T09:30:00Z"
 

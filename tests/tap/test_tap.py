@@ -23,7 +23,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from tests.support.forks import forked, programs
 from tests.support.paths import ROOT
-from tests.support.running_receiver import TYPES, Output, Runner, descriptors_of, fill
+from tests.support.running_tap import TYPES, Output, Runner, descriptors_of, fill
 from tests.support.webhook_builders import (
     EMAIL,
     SECRET,

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.store import EventStore
-from tests.support.running_receiver import TYPES, fill
+from tests.support.running_tap import TYPES, fill
 from tests.support.webhook_builders import a_body, a_delivery, an_action_body
 from tests.tap.test_tap import TAP
 

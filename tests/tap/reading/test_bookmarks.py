@@ -15,7 +15,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery, deliveries
 
 if TYPE_CHECKING:
-    from tests.support.running_receiver import Runner
+    from tests.support.running_tap import Runner
 
 
 def behind(url: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.webhook_builders import a_body, a_delivery
 
 if TYPE_CHECKING:
-    from tests.support.running_receiver import Runner
+    from tests.support.running_tap import Runner
 
 
 @pytest.mark.usefixtures("filled")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
 from tests.support.forks import forked
-from tests.support.running_receiver import fill
+from tests.support.running_tap import fill
 from tests.support.singer_io import a_record, a_schema, text_of
 
 if TYPE_CHECKING:
