@@ -180,15 +180,15 @@ def forward_to_url(
         raise WrongUsageError("--sequence and --since exclude each other.")
     with _stopped_by_signals() as stopping:
         # Here, because SIGTERM may come during these imports.
-        from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
         from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+        from tap_stairoids_webhooks.forwarding.handler import Handler
 
         selected = frozenset(types) or None
         start = None if since is None else timestamp(since)
-        endpoint = Endpoint(url, allow_http=allow_http)
+        handler = Handler(url, allow_http=allow_http)
         _warn_of_unknown(types, plan["store_url"])
         found = Plan(types=selected, since=start, **plan)
-        forwarder = Forwarder(found, endpoint, stopping.is_set)
+        forwarder = Forwarder(found, handler, stopping.is_set)
         forwarder.run()
     totals = {name: forwarder.totals[name] for name in ("delivered", "failed")}
     click.echo(json.dumps(totals))
@@ -248,14 +248,14 @@ def forwarding(
     if settings.forward is None:
         yield
         return
-    from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
     from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+    from tap_stairoids_webhooks.forwarding.handler import Handler
 
     threads = []
     for name, url in forwarders_in(settings.forward).items():
         plan = Plan(store_url=settings.store_url, name=name)
-        endpoint = Endpoint(url, allow_http=settings.allow_http)
-        forwarder = Forwarder(plan, endpoint, is_stopping)
+        handler = Handler(url, allow_http=settings.allow_http)
+        forwarder = Forwarder(plan, handler, is_stopping)
         threads.append(
             threading.Thread(target=_run_beside, args=[forwarder], daemon=True)
         )

@@ -44,7 +44,8 @@ def serve(**values: Any) -> None:
     Example:
       STAIROIDS_WEBHOOK_SECRETS='["new", "old"]' stairoids-webhooks serve --port 8880
     """
-    with handled_by(lambda *_: os._exit(0)):  # until the receiver listens
+    # Before the receiver listens, and while forwarders end after it.
+    with handled_by(lambda *_: os._exit(0)):
         _serve(ReceiverSettings(**values))
 
 

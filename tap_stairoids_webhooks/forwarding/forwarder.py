@@ -27,7 +27,7 @@ from tap_stairoids_webhooks.forwarding.decision import (
     Step,
     decide,
 )
-from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
+from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.event_filter import EventFilter
@@ -93,10 +93,10 @@ class Forwarder:
     """
 
     def __init__(
-        self, plan: Plan, endpoint: Endpoint, is_stopping: Callable[[], bool]
+        self, plan: Plan, handler: Handler, is_stopping: Callable[[], bool]
     ) -> None:
         self._plan = plan
-        self._endpoint = endpoint
+        self._handler = handler
         self._is_stopping = is_stopping
         self._end: int | None = None
         self._is_added = False
@@ -121,7 +121,7 @@ class Forwarder:
         is_failing = False
         while not self.is_ended:
             try:
-                with _Session(self._plan, self._endpoint, self._is_stopping) as session:
+                with _Session(self._plan, self._handler, self._is_stopping) as session:
                     if not session.take_lease(waits=waits):
                         return
                     self._begin(session)
@@ -142,7 +142,7 @@ class Forwarder:
                 LogLine(
                     "forwarding",
                     consumer=self._plan.name,
-                    to=self._endpoint.place,
+                    to=self._handler.place,
                     after=session.bookmark,
                     last=self._end,
                 )
@@ -164,10 +164,10 @@ class _Session:
     """The work of a forwarder while its store does not fail."""
 
     def __init__(
-        self, plan: Plan, endpoint: Endpoint, is_stopping: Callable[[], bool]
+        self, plan: Plan, handler: Handler, is_stopping: Callable[[], bool]
     ) -> None:
         self._plan = plan
-        self._endpoint = endpoint
+        self._handler = handler
         self._is_stopping = is_stopping
         self._filter = EventFilter(types=plan.types, since=plan.since)
         self._lanes = Lanes()
@@ -415,7 +415,7 @@ class _Session:
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:
             forward, event = request
-            self._results.put((forward, self._endpoint.post(event)))
+            self._results.put((forward, self._handler.post(event)))
 
     def _report(self, totals: Counter[str], *, is_last: bool) -> None:
         """Log the results of the last second."""

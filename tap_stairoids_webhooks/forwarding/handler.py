@@ -33,7 +33,7 @@ _SECONDS = 10  # as long as Stairoids waits
 _READ_BYTES, _MOST_READS = 65536, 64
 
 
-class Endpoint:
+class Handler:
     """The URL of a handler. Each thread has its own connection.
 
     Args:

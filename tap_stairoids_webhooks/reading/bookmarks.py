@@ -69,7 +69,7 @@ class Reading:
             The store, the digest of the bookmarked row, and the choice of events.
         """
         marks: dict[str, Any] = {
-            "store_id": self.snapshot.store_id,
+            "store_id": self.snapshot.history_id,
             **self._filter.as_json(),
         }
         if records.last is not None:
@@ -115,7 +115,7 @@ class Reading:
         """
         store_id, row = marks.get("store_id"), marks.get("row")
         store = self.snapshot.store
-        if store_id is not None and store_id != self.snapshot.store_id:
+        if store_id is not None and store_id != self.snapshot.history_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
             raise StoreResetError(msg)
         upper = next(r.upper for r in self.records if r.name == name)

@@ -69,8 +69,8 @@ class Snapshot:
         return self.store.last_erasure()
 
     @property
-    def store_id(self) -> str:
-        """Id of the history that the snapshot shows."""
+    def history_id(self) -> str:
+        """Id of the store and of its generation, which a restored backup raises."""
         return f"{self.store.store_id}/{self.store.generation}"
 
     def close(self) -> None:

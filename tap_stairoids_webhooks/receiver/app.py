@@ -111,6 +111,8 @@ class ReceiverApp:
         unknown_path: Path of the last request to an unknown path, in ASCII.
         draining: Set it to refuse new deliveries while the server stops.
         disk_full: Set it to refuse new deliveries while the disk is full.
+        not_ready_since: Since when deliveries are refused, as RFC 3339; None if they
+            are accepted. `Housekeeping` sets it.
     """
 
     def __init__(

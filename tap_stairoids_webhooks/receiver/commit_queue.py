@@ -60,6 +60,7 @@ class CommitQueue:
     Attributes:
         waiting_bytes: Size of the bodies that are not committed yet.
         failing: True if the store failed when it was last used.
+        failure: The error of that use; empty if the store works.
         last_commit_at: Unix time of the last commit; None for never.
     """
 

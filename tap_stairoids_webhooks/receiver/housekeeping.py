@@ -24,7 +24,7 @@ class Housekeeping:
         app: Gets `disk_full`, and counts the requests.
         commits: Stores the counts of refused requests.
         database: Where the free space is checked.
-        interrupts: Close the connections of a database that does not respond.
+        interrupts: Close the connections of a PostgreSQL that does not respond.
         min_free_bytes: Deliveries are refused with less free space.
     """
 
@@ -52,7 +52,7 @@ class Housekeeping:
         since = self._app.not_ready_since or timestamp()
         self._app.not_ready_since = None if is_ready else since
         if self._commits.is_stuck:
-            logger.error(LogLine("store does not respond, connections are closed"))
+            logger.error(LogLine("store does not respond"))
             for interrupt in self._interrupts:
                 interrupt()
         self.report()

@@ -175,24 +175,28 @@ def database_at(url: str) -> Database:
 
 
 class SqliteDatabase(Database):
-    """A SQLite file: one host, one writer at a time, readers never wait."""
+    """A SQLite file: one host, one writer at a time, readers never wait.
+
+    Attributes:
+        path: The file.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._opened: os.stat_result | None = None  # the file that a writer opened
         self.place = str(path)
         self.url = f"sqlite:///{path}"
 
     @override
     def writer(self, *, make: bool) -> sa.Engine:
-        if not make and not self._path.is_file():
+        if not make and not self.path.is_file():
             raise StoreMissingError(missing(self.place))
         try:
-            create_file(self._path)
-            self._opened = self._path.stat()
+            create_file(self.path)
+            self._opened = self.path.stat()
             mode = self._opened.st_mode  # such as 0644, of a copy
             if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
-                self._path.chmod(0o600)
+                self.path.chmod(0o600)
         except OSError as error:
             why = f"the store {self.place} cannot be made: {error.strerror}"
             raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
@@ -200,7 +204,7 @@ class SqliteDatabase(Database):
 
     @override
     def reader(self) -> sa.Engine:
-        if not self._path.is_file():
+        if not self.path.is_file():
             raise StoreMissingError(missing(self.place))
         return self._engine("ro", begin="BEGIN")
 
@@ -214,7 +218,7 @@ class SqliteDatabase(Database):
         if self._opened is None:
             return  # read-only: SQLite refuses to write
         with suppress(OSError):
-            if os.path.samestat(self._path.stat(), self._opened):
+            if os.path.samestat(self.path.stat(), self._opened):
                 return
         raise StoreUnavailableError(
             f"the store {self.place} was moved or removed: put it back; if that is a "
@@ -250,14 +254,14 @@ class SqliteDatabase(Database):
     @override
     def free_bytes(self) -> int | None:
         try:
-            return shutil.disk_usage(self._path.parent).free
+            return shutil.disk_usage(self.path.parent).free
         except OSError:
             return None  # the folder is gone; `lock` says so
 
     @override
     def sizes(self) -> dict[str, int]:
-        log = self._path.with_name(f"{self._path.name}-wal")
-        parts = {"database": self._path, "write_ahead_log": log}
+        log = self.path.with_name(f"{self.path.name}-wal")
+        parts = {"database": self.path, "write_ahead_log": log}
         return {k: path.stat().st_size for k, path in parts.items() if path.is_file()}
 
     @override
@@ -271,7 +275,7 @@ class SqliteDatabase(Database):
     def _engine(self, mode: str, *, begin: str | None) -> sa.Engine:
         url = sa.URL.create(
             "sqlite",
-            database=f"file:{quote(str(self._path))}",
+            database=f"file:{quote(str(self.path))}",
             query={"mode": mode, "uri": "true"},
         )
         pragmas = (*SAFE_WRITES, _LOG_LIMIT) if mode == "rw" else ()

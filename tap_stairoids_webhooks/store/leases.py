@@ -11,14 +11,21 @@ import os
 import zlib
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from typing_extensions import override
 
 from stairoids_common.database import reason_of
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
-from tap_stairoids_webhooks.store.database import Database, PostgresDatabase
+from tap_stairoids_webhooks.store.database import (
+    Database,
+    PostgresDatabase,
+    SqliteDatabase,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOCK_CLASS = 782_465_119  # any number, the same in every version
 #: The server ends the session of a peer that is gone without a word. The forwarder uses
@@ -53,9 +60,13 @@ class Lease(ABC):
 
 def lease_of(database: Database, name: str) -> Lease:
     """Return the lease of a forwarder, which is not taken yet."""
-    if isinstance(database, PostgresDatabase):
-        return _ServerLease(database, name)
-    return _FileLease(Path(database.place), name)
+    match database:
+        case SqliteDatabase():
+            return _FileLease(database.path, name)
+        case PostgresDatabase():
+            return _ServerLease(database, name)
+        case _:
+            raise NotImplementedError
 
 
 class _FileLease(Lease):

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.forwarding.endpoint import Endpoint
 from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.store.consumers import acknowledge, lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.forwards import reasons_in
@@ -106,7 +106,7 @@ def test_page_shows_why_a_forwarder_tries_again(
     ):
         plan = Plan(store_url=store_url, name="forward")
 
-        Forwarder(plan, Endpoint(handler.url), lambda: bool(reasons_in(store))).run()
+        Forwarder(plan, Handler(handler.url), lambda: bool(reasons_in(store))).run()
         assert "1 retrying: status 500" in get(receiver, "/").text
 
 
@@ -174,7 +174,7 @@ def test_many_events_of_a_failing_account_do_not_hold_back_others(
 
     with WebhookHandler(answer) as handler:
         plan = Plan(store_url=home_url, name="forward")
-        Forwarder(plan, Endpoint(handler.url), lambda: bool(handler.ids)).run()
+        Forwarder(plan, Handler(handler.url), lambda: bool(handler.ids)).run()
 
     assert handler.ids == ["evt_1_0"]
     assert handler.requests["evt_0_0"] == 1
@@ -287,7 +287,7 @@ def test_handler_without_a_response_is_a_failure(
 def test_response_whose_body_never_ends_is_a_delivery(
     store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.handler._SECONDS", 1)
     fill(store, accounts=1, number=2)
     server = Server()
 
@@ -323,7 +323,7 @@ def test_response_whose_head_never_ends_is_a_failure(
     begin: bytes,
     part: bytes,
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.handler._SECONDS", 1)
     fill(store, accounts=1, number=1)
     server = Server()
 
@@ -376,7 +376,7 @@ def test_interim_response_of_a_handler_is_skipped(
 def test_proxy_whose_response_never_ends_is_a_failure(
     store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.endpoint._SECONDS", 1)
+    monkeypatch.setattr("tap_stairoids_webhooks.forwarding.handler._SECONDS", 1)
     fill(store, accounts=1, number=1)
     server = Server()
 
@@ -624,7 +624,7 @@ def test_forwarders_of_different_names_deliver_everything_each(
 
 def _run(url: str, to: str, name: str) -> None:
     plan = Plan(store_url=url, name=name, once=True)
-    Forwarder(plan, Endpoint(to), lambda: False).run()
+    Forwarder(plan, Handler(to), lambda: False).run()
 
 
 @contextmanager
@@ -635,7 +635,7 @@ def running_forwarder(
     stopping = threading.Event()
     with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
         plan = Plan(store_url=url, name="forward")
-        forwarder = Forwarder(plan, Endpoint(handler.url), stopping.is_set)
+        forwarder = Forwarder(plan, Handler(handler.url), stopping.is_set)
         running = pool.submit(forwarder.run)
         try:
             yield handler
