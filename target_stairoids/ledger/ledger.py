@@ -245,7 +245,7 @@ class Ledger:
 
     def people_known(
         self, marks: Mapping[str, Sequence[lookup.Mark]]
-    ) -> dict[tuple[bytes, bytes], Key]:
+    ) -> dict[tuple[Key, bytes], Key]:
         """Return shared key and text digest -> the person with that last state.
 
         People with unwritten states are left out.

@@ -95,7 +95,7 @@ def changed_entities(
 
 def people_known(
     connection: Connection, marks: Mapping[str, Sequence[Mark]]
-) -> dict[tuple[bytes, bytes], Key]:
+) -> dict[tuple[Key, bytes], Key]:
     """Return shared key and text digest -> the person whose last state has the text."""
     # CROSS, because SQLite makes an index for each query unless the order is given.
     text = (
@@ -105,7 +105,7 @@ def people_known(
         " AND p.content_digest IS NOT NULL"
     )
     return {
-        (shared, mark): (person, mapping)
+        ((shared, mapping), mark): (person, mapping)
         for mapping, (shared, mark, person) in _rows_of(connection, text, marks)
     }
 

@@ -263,7 +263,7 @@ class RecordProcessor:
         is_held = self.outcomes.identity.is_held
         found: dict[MappedRecord, Key] = {}
         for key, records in sharing.items():
-            people = [known.get((key[0], record.mark)) for record in records]
+            people = [known.get((key, record.mark)) for record in records]
             if all(person is not None and not is_held(person) for person in people):
                 found |= {r: p for r, p in zip(records, people, strict=True) if p}
         return found

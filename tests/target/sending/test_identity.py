@@ -132,6 +132,24 @@ def two_rows_per_key(**more: Any) -> Night:
     ]
 
 
+def test_each_mapping_of_a_shared_key_sends_a_change_that_another_has_sent(
+    target: TargetUnderTest, sandbox: Sandbox
+) -> None:
+    """The limit ends the second run between the two mappings."""
+    mapped = [mapping(), mapping() | {"type": "other"}]
+    ann, bob = a_row("A", "ann"), a_row("A", "bob")
+    target.run(*messages([ann, bob]), signals=mapped[:1])
+
+    second = target.run(*messages([ann, bob]), signals=mapped)
+    changed = [ann | {"stage": "B"}, bob]
+    target.run(*messages(changed), signals=mapped, max_signals_per_run=1)
+    rest = target.run(*messages(changed), signals=mapped)
+
+    assert second.outcomes == {"accepted": 2, "duplicate": 2}
+    assert rest.outcomes == {"accepted": 1, "duplicate": 3}
+    assert len(sandbox.signals) == 6
+
+
 @pytest.mark.parametrize("send", ["on_change", "once"])
 @pytest.mark.parametrize(
     "change",
