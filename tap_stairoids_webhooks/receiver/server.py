@@ -288,10 +288,13 @@ class _Server(uvicorn.Server):
         self._log_stopping()
         await super().shutdown(sockets)
         self.unanswered = len(self.server_state.tasks)
-        if self._admin_server is not None:
+        if self._admin_server is not None and self._admin is not None:
             self._admin_server.close()
+            self._admin[0].stop()
             for connection in list(self._admin_state.connections):
                 connection.shutdown()
+            if tasks := list(self._admin_state.tasks):
+                await asyncio.wait(tasks, timeout=_COMMIT_SECONDS)
         self._housekeeping.report()
         self._housekeeping.store_refusals()
 

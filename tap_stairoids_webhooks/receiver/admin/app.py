@@ -7,14 +7,16 @@ this machine can send requests to it. So each request needs the admin token, and
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hmac
 import json
 
 from tap_stairoids_webhooks.environment import ADMIN_TOKEN_VARIABLE
-from tap_stairoids_webhooks.exceptions import RefusedRequestError
+from tap_stairoids_webhooks.exceptions import (
+    RefusedRequestError,
+    StoreUnavailableError,
+)
 from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
 from tap_stairoids_webhooks.receiver.admin.pages import AdminPages
 from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send, send_response
@@ -52,6 +54,10 @@ class AdminApp:
     def count(self, result: str) -> None:
         """Count nothing. Only the requests of the public port are counted."""
 
+    def stop(self) -> None:
+        """Respond 503 to the requests that wait for the store."""
+        self._status.reads.stop()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request."""
         try:
@@ -63,6 +69,8 @@ class AdminApp:
         except RefusedRequestError as refused:
             text = refused.text.encode()
             await send_response(send, refused.status, text, *refused.headers)
+        except StoreUnavailableError as error:
+            await send_response(send, 503, str(error).encode())
         else:
             await send_response(send, status, body, content_type=content_type)
 
@@ -72,7 +80,8 @@ class AdminApp:
                 405, "method_not_allowed", (b"allow", b"GET, HEAD")
             )
         if scope["path"] == "/metrics":
-            return 200, _METRICS, await asyncio.to_thread(self._status.metrics)
+            metrics = await self._status.reads.run(self._status.metrics)
+            return 200, _METRICS, metrics
         found = self._status.readiness()
         return 200 if found["ready"] else 503, _JSON, json.dumps(found).encode()
 

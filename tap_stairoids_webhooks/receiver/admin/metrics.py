@@ -25,6 +25,7 @@ from typing_extensions import override
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
+from tap_stairoids_webhooks.receiver.admin.store_reads import StoreReads
 from tap_stairoids_webhooks.receiver.app import RESULTS, ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import problems_of
@@ -70,6 +71,9 @@ class ReceiverStatus(Collector):
         store: The store of the receiver, for its sizes only.
         store_url: Opened again to read, so that no response waits for a commit.
         min_free_bytes: Deliveries are refused with less free space.
+
+    Attributes:
+        reads: Runs the functions that read the store.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class ReceiverStatus(Collector):
         self._store_url = store_url
         self._reader: EventStore | None = None
         self._opening = threading.Lock()
+        self.reads = StoreReads()
         self._registry = registry
         registry.register(self)
 

@@ -6,7 +6,6 @@ for them.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -104,7 +103,9 @@ class AdminPages:
             for name in ("type", "day", "text")
         }
         before = _sequence_from(request.query_params.get("before", ""))
-        found = await asyncio.to_thread(self._overview_of, given, before=before)
+        found = await self._status.reads.run(
+            lambda: self._overview_of(given, before=before)
+        )
         return self._pages.page(request, "overview.html", **found)
 
     async def _event(self, request: Request) -> Response:
@@ -124,7 +125,7 @@ class AdminPages:
         sequence = _sequence_from(request.path_params["sequence"])
         if sequence is None:
             return None
-        return await asyncio.to_thread(
+        return await self._status.reads.run(
             lambda: event_at(self._status.reader(), sequence)
         )
 
