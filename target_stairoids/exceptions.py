@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Collection
 
-from stairoids_common.text import as_code
+from stairoids_common.text import as_code, visible
 
 
 class StairoidsError(Exception):
@@ -116,9 +116,10 @@ class DeadLettersError(StairoidsError):
 class InvalidSignalError(Exception):
     """A record cannot become a signal that Stairoids accepts: a dead letter, go on.
 
-    The reason names the signal's field and the broken rule, never a value.
+    The reason names the signal's field and the broken rule, never a value. It may have
+    the name of a column, so invisible characters are written as escapes.
     """
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+        self.reason = visible(reason)
+        super().__init__(self.reason)

@@ -20,6 +20,7 @@ from target_stairoids.mapping.signals_setting import MappingItem, Name
 
 _AtLeast0 = Annotated[int, Meta(ge=0)]
 _AtLeast1 = Annotated[int, Meta(ge=1)]
+_LONGEST = 10_000_000  # seconds: no clock and no socket takes any number of them
 _Limit = _AtLeast1 | None
 _PATHS = "report_path", "metrics_path", "suppress_path"
 #: The default of `ledger_url`.
@@ -109,7 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: Annotated[Name | None, Meta(title="Namespace")] = None
     max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
     requests_per_minute: Annotated[_Limit, Meta(title="Requests per minute")] = None
-    request_timeout_seconds: Annotated[_AtLeast1, Meta(title="Request timeout")] = 30
+    request_timeout_seconds: Annotated[
+        int, Meta(title="Request timeout", ge=1, le=_LONGEST)
+    ] = 30
     dry_run: Annotated[bool, Meta(title="Dry run")] = False
     first_run: Annotated[
         Literal["guard", "send", "baseline"], Meta(title="First run")
@@ -122,8 +125,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_unknown: Annotated[Literal["verify", "hold"], Meta(title="On unknown")] = (
         "verify"
     )
-    verify_delay_seconds: Annotated[_AtLeast0, Meta(title="Verify delay")] = 10
-    outage_seconds: Annotated[_AtLeast0, Meta(title="Outage")] = 900
+    verify_delay_seconds: Annotated[
+        int, Meta(title="Verify delay", ge=0, le=_LONGEST)
+    ] = 10
+    outage_seconds: Annotated[int, Meta(title="Outage", ge=0, le=_LONGEST)] = 900
     on_incomplete: Annotated[
         Literal["fail", "succeed"], Meta(title="On incomplete")
     ] = "fail"

@@ -22,6 +22,7 @@ import requests
 
 from stairoids_common import http
 from stairoids_common.retry import http_date, retry_after_in
+from stairoids_common.text import visible
 from stairoids_common.time import parse_time
 from target_stairoids.exceptions import AccessRefusedError, ConfigError
 from target_stairoids.settings import Settings
@@ -140,7 +141,7 @@ class Response:
                 | {"meta": {"request_id": str(found)}}
                 | {"request_id": str(found)}
             ):
-                return found[:100]
+                return visible(found[:100])
         return None
 
     @property

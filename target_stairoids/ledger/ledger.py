@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Executable, insert, make_url, select, up
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
+from stairoids_common.text import visible
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.dedup.record import keyed_digest
@@ -185,7 +186,7 @@ class Ledger:
                 .values(
                     ended_at=timestamp(),
                     exit_code=exit_code,
-                    end_reason=reason or None,
+                    end_reason=visible(reason) or None,
                     report=json.dumps(report),
                 )
             )

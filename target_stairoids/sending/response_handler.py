@@ -186,6 +186,8 @@ class ResponseHandler:
         is_trusted = self.new_key is None or self.settings.first_run != "guard"
         is_trusted &= not self.settings.rebuilds
         self.stop.set(first_run.list_error(response, is_trusted=is_trusted))
+        if self.settings.rebuilds:  # it sends nothing that could end an outage
+            self._end_outage()
         if response.kind is not ResponseKind.ACCEPTED:
             self.check.is_on = False
         elif query is not None and self.stop.reason is None:

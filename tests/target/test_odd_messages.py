@@ -359,6 +359,36 @@ def test_odd_text_in_one_record_stops_no_other(
     assert run.outcomes == {"accepted": 3, "invalid": 1}
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize(("odd", "shown"), [("\0", "\\u0000"), ("\ud83d", "\\ud83d")])
+def test_odd_text_in_an_error_is_stored_with_the_run(
+    target: TargetUnderTest,
+    request: pytest.FixtureRequest,
+    database: str,
+    odd: str,
+    shown: str,
+) -> None:
+    if database == "postgres":
+        target.config["ledger_url"] = request.getfixturevalue("postgres_url")
+    plan = f"{{{json.dumps(odd)}:1e999}}"
+    record = f'{{"id":2,"email":"b@acme.com","plan":{plan}}}'
+
+    run = target.run(
+        a_schema(plan="object"),
+        f'{{"type":"RECORD","stream":"trials","record":{record}}}',
+        {"type": odd},
+        signals=[{"stream": "trials", "properties": {"plan": "{{ plan }}"}}],
+    )
+
+    assert run.exit_code == 1
+    assert "a message of the unknown type" in run.error
+    assert run.outcomes == {"invalid": 1}
+    report = signals(target, "report", "--format", "json").stdout
+    listed = signals(target, "dead-letters", "list", "--format", "json").stdout
+    assert f"unknown type `{shown}`" in json.loads(report)["runs"][0]["reason"]
+    assert json.loads(listed)["reason"].startswith(f"properties.plan.{shown}: ")
+
+
 FORGED = "trials\nERROR forged\r\x1b[31m\u202etxt\u2028ERROR"
 
 

@@ -54,6 +54,7 @@ def settings_of(**more: Any) -> Settings:
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
         ({"max_in_flight": 7_777_777}, "`max_in_flight` must be at most 100"),
         ({"max_in_flight": CANARY}, "`max_in_flight` must be of type integer"),
+        ({"outage_seconds": 10**13}, "`outage_seconds` must be at most 10000000"),
         ({"signals": CANARY}, "`signals` must be of type array"),
         ({"signals": [CANARY]}, "`signals[0]` must be of type object"),
         ({"signals": [{}]}, "`signals[0].stream` is required"),

@@ -105,6 +105,7 @@ def test_ids_of_account_and_contact_are_read_from_all_documented_shapes(
         ({"error": {"request_id": None}, "request_id": "req_1"}, "req_1"),
         ({"request_id": "r" * 5000}, "r" * 100),
         ({"request_id": 7}, None),
+        ({"request_id": "a\0b"}, "a\\u0000b"),  # PostgreSQL stores no NUL
         ({"meta": None}, None),
         ({}, None),
         ([], None),

@@ -43,10 +43,14 @@ def lose_ledger(target: TargetUnderTest) -> None:
 
 
 def rebuild(
-    target: TargetUnderTest, *messages: Message, words: Iterable[str] = ()
+    target: TargetUnderTest,
+    *messages: Message,
+    words: Iterable[str] = (),
+    **config: Any,
 ) -> tuple[int, int, int]:
     """Rebuild the ledger; return how many were found, not there, and ambiguous."""
-    done = command(target, "ledger", "rebuild", *words, text=text_of(messages))
+    text = text_of(messages)
+    done = command(target, "ledger", "rebuild", *words, text=text, **config)
     assert done.returncode == 0, done.stderr
     found = dict(line.split(":", 1) for line in done.stdout.splitlines()[:4])
     counts = [int(text.split()[0].replace(",", "")) for text in found.values()]
@@ -612,3 +616,20 @@ def test_find_needs_an_address_or_a_key(target: TargetUnderTest) -> None:
     assert "not an email address" in command(target, "find", "--email", "ann").stderr
     nobody = command(target, "find", "--email", "nobody@example.com")
     assert nobody.stdout == "The ledger has no such signal.\n"
+
+
+@pytest.mark.usefixtures("short_backoff")
+def test_rebuild_goes_on_while_some_pages_fail(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """Each page that comes ends an outage, because a rebuild sends nothing."""
+    messages = [A_SCHEMA, *trials(*range(1, 1_001))]
+    target.run(*messages)
+    lose_ledger(target)
+    sandbox.faults.add(Fault(kind="status", status=502, on="read", count=1))
+    sandbox.faults.add(Fault(kind="slow", delay_ms=300, on="read"))
+    sandbox.faults.add(
+        Fault(kind="status", status=502, on="read", probability=0.5, seed=1)
+    )
+
+    assert rebuild(target, *messages, outage_seconds=1) == (1_000, 0, 0)
