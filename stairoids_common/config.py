@@ -56,7 +56,7 @@ def read_config(
     check_variables(prefix, schema["properties"], warns=is_read)
     if is_read:
         config |= environment_config(schema, prefix)
-    elif not is_in_meltano():
+    else:
         _warn_of_unread(config, schema, prefix)
     for name, variable_name in SHARED_VARIABLES.items():
         if name in schema["properties"] and (
@@ -69,14 +69,23 @@ def read_config(
 def _warn_of_unread(
     config: Mapping[str, Json], schema: Mapping[str, Json], prefix: str
 ) -> None:
-    """Log each variable that `--config ENV` would read as another value."""
+    """Log each variable that `--config ENV` would read as another value.
+
+    Meltano reads the variables of declared settings and writes them into the config.
+    """
+    is_declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
         text = variable(prefix + name.upper())
-        if text and value_of(text, spec) != config.get(name, spec.get("default")):
+        if (
+            text
+            and name not in is_declared
+            and value_of(text, spec) != config.get(name, spec.get("default"))
+        ):
+            remedy = "Add `--config ENV` to read the environment."
+            if is_in_meltano():
+                remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
             logger.warning(
-                "`%s` is set, but it is not read. Add `--config ENV` to read the "
-                "environment.",
-                prefix + name.upper(),
+                "`%s` is set, but it is not read. %s", prefix + name.upper(), remedy
             )
 
 

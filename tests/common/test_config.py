@@ -142,9 +142,14 @@ def test_shared_variables_are_used_if_the_config_has_no_key(
 
 
 @pytest.mark.parametrize(
-    ("of_meltano", "text", "is_warned"),
-    [({}, "true", True), ({}, "false", False), ({"MELTANO_X": ""}, "true", False)],
-    ids=["other value", "same value", "Meltano"],
+    ("of_meltano", "text", "config", "remedy"),
+    [
+        ({}, "true", "{}", "Add `--config ENV`"),
+        ({}, "false", "{}", None),
+        ({"MELTANO_X": ""}, "true", '{"dry_run": false}', None),
+        ({"MELTANO_X": ""}, "true", "{}", "Declare the setting `dry_run` of the"),
+    ],
+    ids=["other value", "same value", "declared in Meltano", "not declared there"],
 )
 def test_variable_that_would_change_the_config_and_is_not_read_is_warned_about(
     tmp_path: Path,
@@ -152,15 +157,18 @@ def test_variable_that_would_change_the_config_and_is_not_read_is_warned_about(
     caplog: pytest.LogCaptureFixture,
     of_meltano: dict[str, str],
     text: str,
-    is_warned: bool,  # noqa: FBT001 - an expected value
+    config: str,
+    remedy: str | None,
 ) -> None:
     monkeypatch.setattr("os.environ", {"TARGET_STAIROIDS_DRY_RUN": text, **of_meltano})
     path = tmp_path / "config.json"
-    path.write_text("{}")
+    path.write_text(config)
 
     read_config([str(path)], config_schema(), "TARGET_STAIROIDS_")
 
-    assert ("`TARGET_STAIROIDS_DRY_RUN` is set, but it" in caplog.text) is is_warned
+    sentence = f"`TARGET_STAIROIDS_DRY_RUN` is set, but it is not read. {remedy}"
+    assert (sentence in caplog.text) is (remedy is not None)
+    assert bool(caplog.messages) is (remedy is not None)
 
 
 def test_default_config_is_the_variable_or_the_file(
