@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from _pytest.pathlib import ImportMode, import_path, module_name_from_path
 from sqlalchemy import Connection, Engine, event
 
 from tests.support.browser import a_browser, chromium
@@ -45,39 +47,47 @@ FAST = (
 #: The modules whose slow tests take longest. They start first, so that no worker is
 #: idle at the end while another one has a long module.
 LONG = (
-    "target/sending/test_recovery.py",
     "docs/test_meltano_page.py",
+    "target/checks/test_each_check.py",
+    "target/sending/test_recovery.py",
     "airbyte/test_pyairbyte.py",
     "pages/test_accessibility.py",
-    "target/checks/test_stream_checks.py",
-    "target/test_shell.py",
-    "docs/test_meltano.py",
-    "tap/receiver/test_kill.py",
-    "target/checks/test_each_check.py",
-    "sandbox/ui/test_browser.py",
     "target/sending/test_identity_histories.py",
-    "target/dedup/test_mutations.py",
-    "tap/forwarding/test_kill.py",
-    "target/sending/test_outages.py",
-    "target/sending/test_untrusted_responses.py",
-    "target/sending/test_crash.py",
-    "docs/test_demo.py",
-    "docs/test_guides.py",
-    "target/test_failures.py",
-    "tap/receiver/test_recovery.py",
-    "docs/test_docs_run.py",
+    "target/checks/test_stream_checks.py",
+    "docs/test_meltano.py",
     "docs/test_site.py",
+    "docs/test_demo.py",
+    "target/test_shell.py",
+    "sandbox/ui/test_browser.py",
+    "tap/receiver/test_kill.py",
     "target/sending/test_model.py",
-    "tap/receiver/test_browser.py",
     "docs/test_readme.py",
-    "target/sending/test_claims.py",
-    "target/ledger/test_postgres.py",
-    "docs/test_packaging.py",
-    "target/sync_log/test_warehouse.py",
-    "tap/receiver/test_hostile.py",
-    "sandbox/ui/test_lists.py",
-    "tap/forwarding/test_process.py",
     "tap/test_targets.py",
+    "tap/receiver/test_browser.py",
+    "docs/test_docs_run.py",
+    "target/sending/test_outages.py",
+    "tap/receiver/test_recovery.py",
+    "docs/test_packaging.py",
+    "docs/test_guides.py",
+    "target/dedup/test_mutations.py",
+    "target/cli/test_lost_ledger.py",
+    "target/sending/test_untrusted_responses.py",
+    "tap/forwarding/test_process.py",
+    "tap/forwarding/test_kill.py",
+    "target/sync_log/test_warehouse.py",
+    "target/sending/test_identity.py",
+    "target/test_failures.py",
+    "target/sending/test_crash.py",
+    "target/ledger/test_postgres.py",
+    "target/test_fuzz.py",
+    "sandbox/ui/test_lists.py",
+    "target/checks/test_printed_commands.py",
+    "target/api/test_rate_limiter.py",
+    "pages/test_goals.py",
+    "target/mapping/test_loader_columns.py",
+    "docs/test_recipes.py",
+    "target/sending/test_claims.py",
+    "tap/receiver/test_hostile.py",
 )
 PACKAGES = ("target_stairoids", "tap_stairoids_webhooks", "stairoids_airbyte")
 #: Linux keeps its files in memory. Commits to a database are much faster there.
@@ -107,6 +117,34 @@ def pytest_ignore_collect(
     text = collection_path.read_text(encoding="utf-8")
     are_slow = re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", text, re.MULTILINE)
     return True if are_slow and chosen.endswith("not slow") else None
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each worker of a whole run import other modules first.
+
+    A module that another worker has compiled is read from `__pycache__`.
+    """
+    config = session.config
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.args != config.getini("testpaths"):
+        return
+    modules = [
+        path
+        for path in sorted(Path(__file__).parent.rglob("test_*.py"))
+        if not pytest_ignore_collect(path, config)
+    ]
+    number = int(worker["workerid"].removeprefix("gw"))
+    first = len(modules) * number // worker["workercount"]
+    for path in modules[first:] + modules[:first]:
+        try:
+            import_path(
+                path,
+                mode=ImportMode.importlib,
+                root=config.rootpath,
+                consider_namespace_packages=False,
+            )
+        except (Exception, pytest.skip.Exception):  # noqa: BLE001 - the collection imports it again and reports it
+            sys.modules.pop(module_name_from_path(path, config.rootpath), None)
 
 
 def _may_be_slow(module: Path) -> bool:
