@@ -172,7 +172,6 @@ class Receiver:
         """Serve until SIGTERM or SIGINT, then finish the requests that have begun."""
         self._on_ready = on_ready
         self._serve()
-        self._server.forced_exit.cancel()
         if not self._server.is_store_used:
             msg = "the thread that stores deliveries has ended: start again"
             raise StoreUnavailableError(msg)
@@ -227,7 +226,6 @@ class _Server(uvicorn.Server):
     Attributes:
         unanswered: Number of requests without a response when the server stopped.
         is_store_used: False if the thread that stores deliveries has ended.
-        forced_exit: Ends the process if the server does not stop after SIGTERM.
     """
 
     def __init__(
@@ -249,8 +247,9 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
         self.unanswered = 0
         self.is_store_used = True
-        self.forced_exit = threading.Timer(_STOP_SECONDS, _exit_now)
-        self.forced_exit.daemon = True
+        # Also while forwarders wait for the store, after the server has stopped.
+        self._forced_exit = threading.Timer(_STOP_SECONDS, _exit_now)
+        self._forced_exit.daemon = True
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -312,7 +311,7 @@ class _Server(uvicorn.Server):
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.should_exit:
-            self.forced_exit.start()
+            self._forced_exit.start()
         super().handle_exit(sig, frame)
 
     @override

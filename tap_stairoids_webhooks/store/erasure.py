@@ -90,9 +90,9 @@ def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
     """Erase body, signature and headers of the events about a person.
 
     On return the bodies are neither in the tables, nor in the files of PostgreSQL's
-    tables, nor in SQLite's write-ahead log. The
-    events are found through a read-only connection, so that the receiver waits for
-    short transactions only. It is safe to repeat.
+    tables, nor in SQLite's write-ahead log. The events are found through a read-only
+    connection, so that the receiver waits for short transactions only. In PostgreSQL it
+    also waits while the table is written again. It is safe to repeat.
 
     Args:
         dry_run: Erase nothing, and return the number of an erasure.

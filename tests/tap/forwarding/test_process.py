@@ -6,21 +6,20 @@ import json
 import signal
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+import time
 
 import pytest
 import requests
+import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.consumers import lags
+from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
 from tests.support.webhook_builders import SECRET, a_body, headers_for
 from tests.tap.forwarding.test_forward import fill
 from tests.tap.forwarding.test_kill import forwarding
 from tests.tap.receiver.test_app import until
 from tests.tap.receiver.test_server import COMMAND, clean_environment, serving
-
-if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.store import EventStore
 
 pytestmark = pytest.mark.slow
 
@@ -126,3 +125,38 @@ def test_receiver_forwards_its_events(home: EventStore, home_url: str) -> None:
     assert process.returncode == 0
     assert "canary" not in log
     assert {name: lag.events for name, lag in lags(home).items()} == {"crm": 0, "bi": 0}
+
+
+def test_receiver_stops_in_time_though_store_and_handler_hang(
+    postgres_url: str,
+) -> None:
+    with EventStore.create(postgres_url) as store:
+        fill(store, accounts=20, number=1)
+    released = threading.Event()
+
+    def hang(_payload: Payload, _number: int) -> Answer:
+        released.wait(60)
+        return OK
+
+    engine = sa.create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:")
+    )
+    with (
+        WebhookHandler(hang) as handler,
+        engine.connect() as other,
+        serving(
+            postgres_url,
+            STAIROIDS_WEBHOOK_SECRET=SECRET,
+            STAIROIDS_WEBHOOKS_FORWARD=f"crm={handler.url} bi={handler.url}",
+        ) as (process, _),
+    ):
+        until(lambda: handler.requests.total() == 16)
+        other.exec_driver_sql("LOCK TABLE webhook_forwards")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+        seconds = time.monotonic() - began
+        released.set()
+    engine.dispose()
+
+    assert seconds < 16, log
