@@ -18,6 +18,7 @@ from stairoids_common.cli import (
     older_than_option,
     print_table,
 )
+from stairoids_common.error_ids import with_id
 from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks import environment
@@ -138,11 +139,9 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
     outcomes = {str(outcome): number for outcome, number in done.outcomes.items()}
     click.echo(json.dumps({**outcomes, "refused": done.refused}))
     for reason, number in done.first_refused.items():
-        click.echo(
-            f"Error: refused lines: {done.refused[reason]} ({reason}), the first is"
-            f" line {number}",
-            err=True,
-        )
+        refused = f"{done.refused[reason]} ({reason})"
+        text = f"refused lines: {refused}, the first is line {number}"
+        click.echo(f"Error: {with_id(text)}", err=True)
     if done.refused:
         sys.exit(1)
 

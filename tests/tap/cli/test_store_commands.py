@@ -96,7 +96,7 @@ def test_unproven_line_is_refused(
     result = run("import", "-", url=store_url, stdin=stdin)
 
     assert result.exit_code == 1
-    assert f"refused lines: 1 ({reason}), the first is line 2" in result.output
+    assert f"refused lines: 1 ({reason}), the first is line 2 [E233]" in result.output
     assert EMAIL not in result.output
     assert statistics_of(store).total == 1
 

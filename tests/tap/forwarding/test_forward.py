@@ -268,7 +268,7 @@ def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -
     for command in (["failures"], ["retry"], ["discard", "--yes"]):
         other = forward(home_url, *command, "--name", "other")
         assert (other.exit_code, other.stdout) == (1, "")
-        assert "there is no consumer 'other'" in other.stderr
+        assert "there is no consumer 'other' [E245]" in other.stderr
 
 
 def test_handler_without_a_response_is_a_failure(
