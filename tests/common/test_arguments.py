@@ -78,6 +78,7 @@ def test_path_may_have_any_bytes(tmp_path: Path) -> None:
     assert "no such file" in found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -322,6 +322,7 @@ def test_check_ends_with_the_last_command_of_its_sentence(
     assert again.outcomes["accepted"] == 1  # of the other stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_preview_and_explain_say_which_check_would_stop_the_run(
     sandbox: Sandbox, target: TargetUnderTest, run: Callable[..., Run], name: str
