@@ -67,8 +67,11 @@ NO_IDS = SignalIds()
 
 
 def is_id(value: object) -> TypeGuard[str]:
-    """Return whether a value can be one of Stairoids' ids. PostgreSQL stores no NUL."""
-    return isinstance(value, str) and value.isprintable()
+    """Return whether a value can be one of Stairoids' ids.
+
+    PostgreSQL stores no NUL, and no long text in an index.
+    """
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

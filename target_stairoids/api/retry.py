@@ -61,10 +61,10 @@ class OutageClock:
         self._tolerated = tolerated
         self._failed_at = 0.0
         self._told: dict[str, float] = {}
-        self.is_over()
+        self.end()
 
-    def is_over(self) -> None:
-        """Note that Stairoids accepted or rejected a signal."""
+    def end(self) -> None:
+        """End the outage, because Stairoids accepted or rejected a signal."""
         self.begins_at = math.inf
         self._failures, self._paused_until = 0, -math.inf
         self._throttled_at = math.inf

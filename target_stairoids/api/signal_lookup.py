@@ -204,9 +204,12 @@ class ListedSignals:
         self._found.setdefault(subject, -1)
         is_known = _domain_of(body) or "email" in body.get("contact", {})
         named = set() if is_known else self._of_name.get(subject, set())
-        for key in {subject, (*subject[:2], "")} | named:
-            texts = self._texts.get(key, {})
-            yield from map(msgspec.json.decode, reversed(texts.values()))
+        subjects = {subject, (*subject[:2], "")} | named
+        texts: dict[str, bytes] = {}
+        for one in subjects:
+            texts |= self._texts.get(one, {})
+        for found in sorted(texts, key=self._places.__getitem__, reverse=True):
+            yield msgspec.json.decode(texts[found])
 
 
 def _without(signal: Json, names: Collection[str | None]) -> Json:

@@ -74,7 +74,7 @@ class StreamChecks(Generic[Held]):
     changed: int = 0
     others: set[Key] = field(default_factory=set)
     _older: int = 0
-    _others: int = 0
+    _other_people: int = 0  # records of `send: once`
     _oldest: float | None = None
     _waiting: list[Held] = field(default_factory=list)
     sample: set[frozenset[bytes]] = field(default_factory=set)
@@ -90,7 +90,7 @@ class StreamChecks(Generic[Held]):
     @property
     def _people(self) -> int:
         """How many keys were read for other people only."""
-        return len(self.others) + self._others
+        return len(self.others) + self._other_people
 
     @property
     def _allow(self) -> str:
@@ -218,8 +218,8 @@ class StreamChecks(Generic[Held]):
         """Count a record whose key was sent for another person (`once`)."""
         if self.is_allowed:
             return
-        self._others += 1
-        if self._others > self.limit:
+        self._other_people += 1
+        if self._other_people > self.limit:
             self.fire(
                 ANOTHER_PERSON,
                 f"Stream {as_code(self.stream)}: more than {self.limit} keys were "

@@ -55,7 +55,8 @@ class Ledger:
     """The durable list of sent signals. Use `create`, `open` or `open_read_only`.
 
     Attributes:
-        scope: Origin of the API. Entries of other origins are not visible.
+        scope: Origin of the API, and the namespace if set. Other scopes are not
+            visible.
         run: Number of the current run; 0 before `begin_run`.
         name: The database, for messages: no password.
         buffer: Outcomes that `flush` writes. Lookups include them.

@@ -58,6 +58,7 @@ from target_stairoids.ledger.structs import (
 )
 from target_stairoids.ledger.transaction import Transaction
 
+_AT_ONCE = 10_000  # rows in memory
 _SENT = latest, claims  # the tables with signals that were sent, or may have been
 #: The tables with mappings, and their keys beside the mapping.
 _OF_MAPPING: dict[Table, tuple[str, ...]] = {
@@ -325,10 +326,11 @@ def copy(
         for table in metadata.sorted_tables:
             if table is meta:
                 continue
-            rows = [row._asdict() for row in reading.execute(select(table))]
-            if rows:
-                writing.write(insert(table), rows)
-            copied[table.name] = len(rows)
+            copied[table.name] = 0
+            query = select(table).execution_options(yield_per=_AT_ONCE)
+            for rows in reading.execute(query).mappings().partitions():
+                writing.write(insert(table), [dict(row) for row in rows])
+                copied[table.name] += len(rows)
         replace_secret(writing.connection, source.secret)
         writing.advance_counters()
     return copied

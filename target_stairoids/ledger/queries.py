@@ -1,4 +1,7 @@
-"""Queries about a ledger for people: dead letters, counts, runs."""
+"""Queries about a whole ledger: for people, for checks of streams, for the sync log.
+
+`lookup` has those that run for each block of records.
+"""
 
 from __future__ import annotations
 

@@ -220,13 +220,15 @@ class Transaction:
         )
 
     def count_requests(self, scope: str, count: int) -> int:
-        """Add to today's requests (UTC); return how many there are now."""
+        """Add to today's requests (UTC); return how many there are now.
+
+        A negative count takes back requests, and none of a day before.
+        """
         statement = self.insert_into(days).values(
-            scope=scope, day=timestamp()[:10], requests=count
+            scope=scope, day=timestamp()[:10], requests=max(0, count)
         )
         total = statement.on_conflict_do_update(
-            index_elements=["scope", "day"],
-            set_={"requests": days.c.requests + statement.excluded.requests},
+            index_elements=["scope", "day"], set_={"requests": days.c.requests + count}
         ).returning(days.c.requests)
         return int(self.connection.scalar(total))
 

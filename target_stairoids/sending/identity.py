@@ -53,7 +53,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         version: With the entity that the record belongs to.
         latest: The entity's last state before.
-        sent_before: The last run that sent the state; 0 if none.
+        last_sent_in: The last run that sent the state; 0 if none.
         sharing: How many records the count of records that share a key grows by.
         follows_latest: Whether this run has read that last state before.
     """
@@ -62,7 +62,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     version: Version
     step: Step
     latest: Latest | None = None
-    sent_before: int = 0
+    last_sent_in: int = 0
     sharing: int = 0
     follows_latest: bool = False
 
@@ -332,7 +332,7 @@ class Identity:
         sharing = 0
         if is_person and not mapped.is_by_person:
             self._note_other(version.record_key, latest)
-            sharing = self.share(version.record_key) if counts else 0
+            sharing = self.note_shared(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):
             self._alone[mapping].add(entity, Read.AS_OTHER)
         elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
@@ -352,7 +352,7 @@ class Identity:
         follows = bool(read & Read.AS_LATEST)
         return Decided(record, version, step, latest, before, sharing, follows)
 
-    def share(self, record_key: Key, person: Key | None = None) -> int:
+    def note_shared(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.
 
         Args:

@@ -410,7 +410,7 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             ),
             source=signal.source,
             send=mapped.mapping.send,
-            decided_on=(decided.sent_before, latest.run if latest else 0),
+            decided_on=(decided.last_sent_in, latest.run if latest else 0),
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},

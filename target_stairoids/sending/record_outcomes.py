@@ -109,7 +109,7 @@ class RecordOutcomes:
 
     def note_sharing(self, mapped: MappedRecord, person: Key) -> None:
         """Count a record that is a person's last state, of a key that people share."""
-        mapped.stream.counts.sharing += self.identity.share(mapped.key, person)
+        mapped.stream.counts.sharing += self.identity.note_shared(mapped.key, person)
         mapped.stream.note_fields(mapped.record)
         self._count(mapped, Outcome.DUPLICATE, "")
         self._note_valid(mapped.stream.schema.name)

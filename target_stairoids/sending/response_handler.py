@@ -151,7 +151,7 @@ class ResponseHandler:
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
             case Action.HOLD:
                 self._end_outage()
-                self._hold(transaction, signal, response)
+                self._hold_rejection(transaction, signal, response)
             case Action.GIVE_UP:
                 self._give_up(transaction, signal, decision.outcome, response)
             case Action.RETRY:
@@ -293,7 +293,7 @@ class ResponseHandler:
             dead_letters.discard(transaction, [number])
         self.settle(signal, Outcome.ACCEPTED, ids=ids)
 
-    def _hold(
+    def _hold_rejection(
         self, transaction: Transaction, signal: QueuedSignal, response: Response
     ) -> None:
         """Hold a rejection until it is clear that not the mapping is wrong."""
@@ -336,8 +336,8 @@ class ResponseHandler:
         )
         self.settle(signal, outcome, reason)
 
-    def hold(self, transaction: Transaction, signal: QueuedSignal) -> None:
-        """Leave a signal to a person, without a lookup."""
+    def leave_to_person(self, transaction: Transaction, signal: QueuedSignal) -> None:
+        """Make a dead letter `unknown` of a signal, without a lookup."""
         nothing = Response(kind=ResponseKind.UNKNOWN)
         self._give_up(transaction, signal, Outcome.UNKNOWN, nothing)
 
@@ -352,7 +352,7 @@ class ResponseHandler:
             self.settle(signal, Outcome.ACCEPTED, "", was.ids, timestamp(was.moment))
         elif there.has_similar(text, None if signal.send == "once" else signal.ignored):
             signal.refusal = SIMILAR
-            self.hold(transaction, signal)
+            self.leave_to_person(transaction, signal)
         else:
             self.finished.append((signal, Outcome.WOULD_SEND, NOT_THERE))
 
@@ -434,4 +434,4 @@ class ResponseHandler:
     def _end_outage(self) -> None:
         if self.outage.is_told:
             logger.info("Stairoids responds again (before: %s).", self.outage.reason)
-        self.outage.is_over()
+        self.outage.end()

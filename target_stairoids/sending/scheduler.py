@@ -89,7 +89,7 @@ class Scheduler:
         )
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
-        self._began, self._started = time.monotonic(), 0
+        self._began, self._new_signals = time.monotonic(), 0
         unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
             settings, ledger, self._clock, wait, unclear, suppression
@@ -138,8 +138,8 @@ class Scheduler:
         self._clock.note(response, time.monotonic())
         return response
 
-    def _holds_back(self, transaction: Transaction, signal: QueuedSignal) -> bool:
-        """Ask about the source of a signal, or end it if it must not be sent."""
+    def _check_ends(self, transaction: Transaction, signal: QueuedSignal) -> bool:
+        """Return whether the first-run check ends a signal, or ask its source first."""
         if self.check.question(pair_of(signal)) is not None:
             signal.stage = Stage.ASK
         elif isinstance(self.check, LedgerRebuild):
@@ -272,20 +272,20 @@ class Scheduler:
             if signal is None:
                 break
             if not signal.may_look_up:
-                self.responses.hold(transaction, signal)
+                self.responses.leave_to_person(transaction, signal)
                 continue
             is_new = signal.stage is Stage.CLAIM
             if reached := limit_reached(
                 self._settings,
-                signals=self._started if is_new else 0,
+                signals=self._new_signals if is_new else 0,
                 requests=today + len(taken),
             ):
                 self._queue.put_back(signal)
                 self._stop.set(reached)
                 break
-            if is_new and self.check.is_on and self._holds_back(transaction, signal):
+            if is_new and self.check.is_on and self._check_ends(transaction, signal):
                 continue
-            self._started += signal.stage is Stage.CLAIM
+            self._new_signals += signal.stage is Stage.CLAIM
             taken.append(signal)
             if signal.stage is Stage.LOOK_UP:
                 self._queue.gather(signal, now)
@@ -345,7 +345,7 @@ class Scheduler:
             people = lists.hidden({s: names_in(s.claim.signal) for s in to_send})
             hidden |= dict.fromkeys(people, SUPPRESSED)
         for signal, reason in hidden.items():
-            self._started -= signal.stage is Stage.CLAIM
+            self._new_signals -= signal.stage is Stage.CLAIM
             transaction.withdraw(signal.claim.version)
             self.responses.finished.append((signal, Outcome.FILTERED, reason))
         return [signal for signal in taken if signal not in hidden]
@@ -372,14 +372,14 @@ class Scheduler:
         outcome = decide_again(version, facts, signal.decided_on)
         if outcome is Outcome.PENDING:
             return True
-        self._started -= 1
+        self._new_signals -= 1
         transaction.withdraw(version)
         self.responses.finished.append((signal, outcome, ""))
         return False
 
     def _yield_to(self, transaction: Transaction, signal: QueuedSignal) -> None:
         """Leave an entity to a living run, or take over the claim of a dead one."""
-        self._started -= 1
+        self._new_signals -= 1
         left = self._recovery.adopt(transaction, signal.claim.version, any_state=True)
         if left is not None:
             self._queue.add_before(self._recovery.signal_of(left), signal)

@@ -58,6 +58,8 @@ def a_response(body: object, status: int = 201) -> Response:
         ({"id": "sig_1", "data": None}, "sig_1"),
         ({"data": {}}, None),
         ({"id": 7}, None),
+        ({"id": ""}, None),
+        ({"id": "x" * 3_000}, None),  # PostgreSQL stores none in an index
         ({"id": "sig_\0"}, None),
         ({"id": "sig_\x1b[31m"}, None),
         ({"id": None}, None),

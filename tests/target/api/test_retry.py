@@ -99,7 +99,7 @@ def test_accepted_signal_resets_the_count_of_throttlings() -> None:
 
     for now in (0, 100, 200, 300):
         pauses.append(clock.throttled(throttling(5), now))
-        clock.is_over()
+        clock.end()
 
     assert pauses == [5, 5, 5, 5]
 
@@ -142,7 +142,7 @@ def test_backoff_starts_again_after_an_accepted_signal() -> None:
     for _ in range(9):
         clock.failed(a_failure(), 0)
 
-    clock.is_over()
+    clock.end()
 
     assert clock.failed(a_failure(), 0) <= 1
 
@@ -162,7 +162,7 @@ def test_outage_counts_from_the_first_failure_after_an_accepted_signal() -> None
     clock = an_outage_clock(outage_seconds=900)
     clock.failed(a_failure(), 0)
 
-    clock.is_over()
+    clock.end()
     assert clock.begins_at > 10_000
 
     clock.failed(a_failure(), 10_000)
@@ -222,7 +222,7 @@ def test_repeated_short_failure_is_logged_once_per_minute() -> None:
     for now in (0, 10, 59, 60):
         clock.failed(a_failure(), now)
         logged.append(clock.is_new(now))
-        clock.is_over()
+        clock.end()
 
     assert logged == [True, False, False, True]
     assert clock.reason == ""

@@ -10,6 +10,7 @@ import pytest
 
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import (
+    ListedSignals,
     ServerClock,
     alike,
     is_before,
@@ -310,3 +311,22 @@ def test_signal_belongs_to_the_request_that_says_the_same(
     )
 
     assert found == left
+
+
+def test_oldest_of_the_equal_signals_is_the_sent_one() -> None:
+    """Stairoids may know the domain of some of them only, in any order."""
+    sent = without(SENT, "contact") | {"account": {"name": "Acme"}}
+    newer, older = (
+        FOUND | {"id": name, "contact": None, "account": account}
+        for name, account in (
+            ("sig_2", {"name": "Acme"}),
+            ("sig_1", {"name": "Acme", "domain": "acme.com"}),
+        )
+    )
+    for page in ([newer, older], [older, newer]):
+        listed_signals = ListedSignals()
+        listed_signals.add(page, own=())
+
+        found = listed_signals.take(json.dumps(sent).encode())
+
+        assert found == page[-1]

@@ -544,3 +544,14 @@ def test_lease_that_cannot_be_read_is_an_error_with_the_setting(
 
     with pytest.raises(LedgerError, match=r"Is a directory\. See `ledger_url`"):
         ledger.lives(77)
+
+
+def test_requests_that_are_taken_back_after_midnight_are_none_of_today(
+    ledger: Ledger,
+) -> None:
+    with ledger.transaction() as transaction:
+        counts_of_today = [
+            transaction.count_requests(API, count) for count in (-5, 3, -1)
+        ]
+
+    assert counts_of_today == [0, 3, 2]

@@ -310,3 +310,21 @@ def test_any_number_of_dead_letters_can_be_listed_resolved_and_discarded(
 
     assert [row.id for row in listed] == resolved == [*numbers]
     assert left == []
+
+
+def test_copy_of_more_rows_than_are_in_memory_at_once_has_them_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "_AT_ONCE", 7)
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two")]
+    one, two = (Ledger.create(url, API) for url in urls)
+    with one, two:
+        number, _ = one.open_stream("trials", {})
+        versions = [a_version(f"v{n}", stream=number) for n in range(30)]
+        add_dead_letters(one, *map(a_dead_letter, versions))
+
+        copied = maintenance.copy(one, two)
+
+        assert copied["stairoids_dead_letters"] == 30
+        rows, others = map(dead_letters.dead_letters_of, (one, two))
+        assert [*map(tuple, others)] == [*map(tuple, rows)]
