@@ -11,6 +11,7 @@ import shutil
 import socket
 import sqlite3
 import stat
+import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -302,6 +303,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: sa.URL) -> None:
         self._url = url
         self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
+        self._connections_lock = threading.Lock()  # other threads connect
         self.place = name_of(url)
         self.url = _without_password(url)
 
@@ -320,7 +322,9 @@ class PostgresDatabase(Database):
 
     @override
     def interrupt(self) -> None:
-        for connection in list(self._connections):
+        with self._connections_lock:
+            connections = list(self._connections)
+        for connection in connections:
             with (
                 suppress(Exception),  # it was closed meanwhile
                 socket.socket(fileno=os.dup(connection.fileno())) as shared,
@@ -407,8 +411,12 @@ class PostgresDatabase(Database):
             **_DEAD_PEER,
         }
         engine = engine_of(self._url, connect_args=arguments, pool_pre_ping=True)
-        sa.event.listen(engine, "connect", lambda c, _: self._connections.add(c))
+        sa.event.listen(engine, "connect", self._note)
         return engine
+
+    def _note(self, connection: psycopg.Connection, _record: object) -> None:
+        with self._connections_lock:
+            self._connections.add(connection)
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:
