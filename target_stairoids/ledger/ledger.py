@@ -47,7 +47,7 @@ class _NoLedgerError(LedgerError):
         place = database.file_of(url) or database.name_of(url)
         super().__init__(
             f"There is no ledger at {place}. Relative paths start at the working "
-            "directory. See `ledger_url`."
+            "directory. See `ledger_url`. The first run of the target creates a ledger."
         )
 
 

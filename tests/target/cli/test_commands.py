@@ -111,6 +111,7 @@ def test_missing_ledger_is_an_error_and_is_not_created(
     assert done.returncode == 1
     assert done.stdout == ""
     assert f"There is no ledger at {path}. Relative paths" in done.stderr
+    assert "The first run of the target creates a ledger." in done.stderr
     assert not path.parent.exists()
 
 
