@@ -408,7 +408,7 @@ class Run:
         is_asked = settings.remembers_all or (
             settings.first_run == "baseline" and self._is_first
         )
-        return is_asked and not self._outcomes.baselined()
+        return is_asked and not (settings.is_partial or self._outcomes.baselined())
 
     def _may_remember(self, stream: Stream) -> bool:
         held_back = {name for _, name in self._scheduler.held_back}

@@ -106,6 +106,15 @@ def test_baseline_of_a_stream_does_not_end_with_one_sent_record(
     assert len(sandbox.signals) == 1
 
 
+def test_send_is_no_empty_baseline_of_a_new_ledger(
+    target: TargetUnderTest, messages: Path
+) -> None:
+    done = signals(target, "send", messages, "--limit", "1", first_run="baseline")
+
+    assert done.returncode == 0, done.stderr
+    assert "1 signal = 1 baselined" in done.stderr
+
+
 def test_nothing_of_a_stream_that_is_set_aside_is_sent(
     sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
