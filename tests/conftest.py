@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from _pytest.pathlib import ImportMode, import_path, module_name_from_path
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 
 from tests.support.browser import a_browser, chromium
@@ -95,6 +96,13 @@ IN_MEMORY = Path("/dev/shm")  # noqa: S108 - only the parent of pytest's own fol
 ROOM = 2 * 1024**3  # bytes; a run needs 300 MB
 
 
+# No test may fail because the machine is slow. A test module that is imported reads it.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
 def pytest_configure() -> None:
     """Put the temporary folders of tests into memory where programs may run there."""
     if (
@@ -122,7 +130,8 @@ def pytest_ignore_collect(
 def pytest_collection(session: pytest.Session) -> None:
     """Let each worker of a whole run import other modules first.
 
-    A module that another worker has compiled is read from `__pycache__`.
+    A module that another worker has compiled is read from `__pycache__`. Only this
+    `conftest.py` is loaded by then.
     """
     config = session.config
     worker = getattr(config, "workerinput", None)
