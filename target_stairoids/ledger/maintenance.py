@@ -112,7 +112,8 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
 
     A mapping that was named after the stream is renamed as well, unless a mapping of
     the new stream has that name: `names`. `LedgerError` if a stream of the new name has
-    signals. Its dead letters and suppressed people move to the renamed stream.
+    signals, or if such a mapping has. Dead letters and suppressed people of that stream
+    move to the renamed one.
     """
     with ledger.transaction() as transaction:
         read, write = transaction.connection.scalar, transaction.write
@@ -156,9 +157,6 @@ def rename_part(
                 raise LedgerError(f"Stream `{stream}` has no source `{old}`.")
         if mapping is not None:
             old, new = mapping
-            its = {"stream": number, "mapping": new}
-            if any(_has_rows(transaction, table, **its) for table in _SENT):
-                raise LedgerError(f"Mapping `{new}` has signals of its own.")
             if not _rename_mapping(transaction, number, old, new):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
             _move_baselines(ledger, transaction, (stream, stream), (old, new))
@@ -178,8 +176,11 @@ def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -
     """Rename a mapping; return how many rows it has.
 
     They replace the same rows under the new name, such as dead letters of a run whose
-    stream was set aside because of that name.
+    stream was set aside because of that name. `LedgerError` if signals have that name.
     """
+    its = {"stream": stream, "mapping": new}
+    if any(_has_rows(transaction, table, **its) for table in _SENT):
+        raise LedgerError(f"Mapping `{new}` has signals of its own.")
     changed = 0
     for table, key in _OF_MAPPING.items():
         other = table.alias()

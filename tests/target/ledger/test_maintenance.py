@@ -270,6 +270,24 @@ def test_stream_is_not_renamed_to_one_whose_signals_may_have_been_sent(
     assert done.stderr.endswith("Stream `leads` has signals of its own.\n")
 
 
+def test_stream_is_not_renamed_if_two_of_its_mappings_would_have_one_name(
+    target: TargetUnderTest,
+) -> None:
+    names = "trials", "leads"
+    target.config["signals"] = [{"stream": "trials", "name": name} for name in names]
+    target.run(a_schema(), *people())
+    target.config["signals"] = [{"stream": "leads"}]
+
+    done = signals(target, "ledger", "rename", "trials", "leads")
+
+    assert done.returncode == 1
+    assert "Mapping `leads` has signals of its own." in done.stderr
+    target.config["signals"] = [{"stream": "leads", "name": name} for name in names]
+    assert signals(target, "ledger", "rename", "trials", "leads").returncode == 0
+    known = target.run(a_schema("leads"), *people("leads"))
+    assert known.outcomes == {"duplicate": 10}
+
+
 def people(stream: str = "trials") -> list[Message]:
     return [a_record(number, stream) for number in range(1, 6)]
 
