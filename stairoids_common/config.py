@@ -72,6 +72,9 @@ def _warn_of_unread(
     """Log each variable that `--config ENV` would read as another value.
 
     Meltano reads the variables of declared settings and writes them into the config.
+
+    Raises:
+        WrongConfigError: The variable asks for a dry run, and the run would send.
     """
     is_declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
@@ -84,9 +87,10 @@ def _warn_of_unread(
             remedy = "Add `--config ENV` to read the environment."
             if is_in_meltano():
                 remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
-            logger.warning(
-                "`%s` is set, but it is not read. %s", prefix + name.upper(), remedy
-            )
+            warning = f"`{prefix}{name.upper()}` is set, but it is not read. {remedy}"
+            if name == "dry_run" and not config.get(name):
+                raise WrongConfigError([warning])
+            logger.warning("%s", warning)
 
 
 def understood(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,10 +145,10 @@ def test_shared_variables_are_used_if_the_config_has_no_key(
 @pytest.mark.parametrize(
     ("of_meltano", "text", "config", "remedy"),
     [
-        ({}, "true", "{}", "Add `--config ENV`"),
-        ({}, "false", "{}", None),
-        ({"MELTANO_X": ""}, "true", '{"dry_run": false}', None),
-        ({"MELTANO_X": ""}, "true", "{}", "Declare the setting `dry_run` of the"),
+        ({}, "eu", "{}", "Add `--config ENV`"),
+        ({}, "us", '{"source": "us"}', None),
+        ({"MELTANO_X": ""}, "eu", '{"source": "us"}', None),
+        ({"MELTANO_X": ""}, "eu", "{}", "Declare the setting `source` of the"),
     ],
     ids=["other value", "same value", "declared in Meltano", "not declared there"],
 )
@@ -160,15 +161,43 @@ def test_variable_that_would_change_the_config_and_is_not_read_is_warned_about(
     config: str,
     remedy: str | None,
 ) -> None:
-    monkeypatch.setattr("os.environ", {"TARGET_STAIROIDS_DRY_RUN": text, **of_meltano})
+    monkeypatch.setattr("os.environ", {"TARGET_STAIROIDS_SOURCE": text, **of_meltano})
     path = tmp_path / "config.json"
     path.write_text(config)
 
     read_config([str(path)], config_schema(), "TARGET_STAIROIDS_")
 
-    sentence = f"`TARGET_STAIROIDS_DRY_RUN` is set, but it is not read. {remedy}"
+    sentence = f"`TARGET_STAIROIDS_SOURCE` is set, but it is not read. {remedy}"
     assert (sentence in caplog.text) is (remedy is not None)
     assert bool(caplog.messages) is (remedy is not None)
+
+
+@pytest.mark.parametrize(
+    ("of_meltano", "text", "config", "remedy"),
+    [
+        ({}, "true", "{}", "Add `--config ENV`"),
+        ({}, "1", '{"dry_run": false}', "Add `--config ENV`"),
+        ({}, "false", "{}", None),
+        ({}, "true", '{"dry_run": true}', None),
+        ({"MELTANO_X": ""}, "true", '{"dry_run": false}', None),
+        ({"MELTANO_X": ""}, "true", "{}", "Declare the setting `dry_run` of the"),
+    ],
+)
+def test_no_signal_is_sent_while_a_variable_that_is_not_read_asks_for_a_dry_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    of_meltano: dict[str, str],
+    text: str,
+    config: str,
+    remedy: str | None,
+) -> None:
+    monkeypatch.setattr("os.environ", {"TARGET_STAIROIDS_DRY_RUN": text, **of_meltano})
+    path = tmp_path / "config.json"
+    path.write_text(config)
+    sentence = f"`TARGET_STAIROIDS_DRY_RUN` is set, but it is not read. {remedy}"
+
+    with pytest.raises(WrongConfigError, match=sentence) if remedy else nullcontext():
+        read_config([str(path)], config_schema(), "TARGET_STAIROIDS_")
 
 
 def test_default_config_is_the_variable_or_the_file(

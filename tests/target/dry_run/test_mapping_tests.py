@@ -103,11 +103,11 @@ def test_variable_is_warned_about_once(
 ) -> None:
     file = target.folder / "tests.yml"
     file.write_text(TESTS)
-    monkeypatch.setenv("TARGET_STAIROIDS_DRY_RUN", "true")
+    monkeypatch.setenv("TARGET_STAIROIDS_SOURCE", "other")
 
     done = signals(target, "test", file, signals=[MAPPED])
 
-    assert done.stderr.count("`TARGET_STAIROIDS_DRY_RUN` is set, but it is not") == 1
+    assert done.stderr.count("`TARGET_STAIROIDS_SOURCE` is set, but it is not") == 1
 
 
 def test_private_column_is_named_once_for_all_tests(target: TargetUnderTest) -> None:
