@@ -41,12 +41,17 @@ def default_inputs() -> tuple[str, ...]:
 
 
 def read_config(
-    inputs: Sequence[str], schema: Mapping[str, Json], prefix: str
+    inputs: Sequence[str],
+    schema: Mapping[str, Json],
+    prefix: str,
+    *,
+    may_send: bool = True,
 ) -> dict[str, Json]:
     """Return the settings of all inputs: paths of JSON files, or `ENV`.
 
     The environment precedes files, and later files earlier ones. The prefix is that of
-    the variables, such as `TARGET_STAIROIDS_`.
+    the variables, such as `TARGET_STAIROIDS_`. A variable that asks for a dry run and
+    is not read is refused, unless the program sends nothing: not `may_send`.
     """
     config: dict[str, Json] = {}
     for path in inputs:
@@ -57,7 +62,7 @@ def read_config(
     if is_read:
         config |= environment_config(schema, prefix)
     else:
-        _warn_of_unread(config, schema, prefix)
+        _warn_of_unread(config, schema, prefix, may_send=may_send)
     for name, variable_name in SHARED_VARIABLES.items():
         if name in schema["properties"] and (
             text := variable_or_file(variable_name, is_secret=True)
@@ -67,7 +72,11 @@ def read_config(
 
 
 def _warn_of_unread(
-    config: Mapping[str, Json], schema: Mapping[str, Json], prefix: str
+    config: Mapping[str, Json],
+    schema: Mapping[str, Json],
+    prefix: str,
+    *,
+    may_send: bool,
 ) -> None:
     """Log each variable that `--config ENV` would read as another value.
 
@@ -88,7 +97,7 @@ def _warn_of_unread(
             if is_in_meltano():
                 remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
             warning = f"`{prefix}{name.upper()}` is set, but it is not read. {remedy}"
-            if name == "dry_run" and not config.get(name):
+            if may_send and name == "dry_run" and not config.get(name):
                 raise WrongConfigError([warning])
             logger.warning("%s", warning)
 

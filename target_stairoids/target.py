@@ -363,18 +363,23 @@ def settings_from(config_inputs: Sequence[str]) -> Settings:
 
 
 def target_from(
-    config_inputs: Sequence[str] | Mapping[str, Any], **defaults: object
+    config_inputs: Sequence[str] | Mapping[str, Any],
+    *,
+    may_send: bool = False,
+    **defaults: object,
 ) -> TargetStairoids:
     """Return a target with the config in `--config`, and defaults for its settings.
 
-    The config may also be that of another target.
+    The config may also be that of another target. `may_send` is that of `read_config`.
     """
     check_log_level(TargetStairoids.name)
     schema = TargetStairoids.full_schema()
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK
     try:
         if not isinstance(config_inputs, Mapping):
-            config_inputs = read_config(config_inputs, schema, prefix)
+            config_inputs = read_config(
+                config_inputs, schema, prefix, may_send=may_send
+            )
         config = {**defaults, **config_inputs}
         return TargetStairoids(config=config)
     except WrongConfigError as error:

@@ -30,7 +30,7 @@ def run(
     config_inputs: Sequence[str], messages: IO[str] | list[str], **overrides: object
 ) -> None:
     """Run the target over Singer messages; `overrides` replace settings."""
-    target = target_from(config_inputs)
+    target = target_from(config_inputs, may_send=True)
     target.overrides = overrides
     _listen(target, messages)
 
@@ -77,7 +77,7 @@ def send(
 
     Return the report, the accepted signals of the run, and why it failed.
     """
-    target, error = target_from(config_inputs), None
+    target, error = target_from(config_inputs, may_send=True), None
     target.overrides = {**overrides, "is_partial": True}
     run, settings = target.run, target.settings()
     try:

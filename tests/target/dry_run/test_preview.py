@@ -327,6 +327,24 @@ def test_preview_counts_a_repeated_record_once(
     assert json.loads(done.stdout)["to_send"] == 700
 
 
+@pytest.mark.parametrize(
+    ("words", "exit_code"),
+    [(["preview"], 0), (["explain"], 0), (["send", "--limit", "1"], 1)],
+)
+def test_dry_run_that_a_variable_asks_for_ends_only_commands_that_send(
+    target: TargetUnderTest, sandbox: Sandbox, words: list[str], exit_code: int
+) -> None:
+    """The config file is read, and not the variable."""
+    messages = target.folder / "messages.jsonl"
+    messages.write_text(text_of([a_schema(), a_record()]))
+
+    done = signals(target, *words, messages, env={"TARGET_STAIROIDS_DRY_RUN": "true"})
+
+    assert done.returncode == exit_code, done.stderr
+    assert done.stderr.count("`TARGET_STAIROIDS_DRY_RUN` is set, but it is not") > 0
+    assert sandbox.signals == []
+
+
 def test_preview_sends_nothing_if_the_environment_says_dry_run_false(
     target: TargetUnderTest, sandbox: Sandbox
 ) -> None:
