@@ -122,6 +122,7 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         if other is not None:
             if any(_has_rows(transaction, table, stream=other) for table in _SENT):
                 raise LedgerError(f"Stream `{new}` has signals of its own.")
+            write(delete(suppressed).where(_is_again(number, other, (old, new))))
             for table in (signals, settled, dead_letters, suppressed):
                 write(update(table).filter_by(stream=other).values(stream=number))
             for table in (mappings, streams):
@@ -138,6 +139,25 @@ def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> Non
         for table in (claims, dead_letters):
             write(update(table).filter_by(stream=number).values(stream_name=new))
         transaction.checks_passed(old, new)
+
+
+def _is_again(stream: int, other: int, names: tuple[str, str]) -> ColumnElement[bool]:
+    """Return the condition of entries of another stream that a stream has as well.
+
+    Their entities are of the other name, so no row of the stream would remove them.
+    """
+    entry, (old, new) = suppressed.alias(), names
+    is_renamed = (entry.c.mapping == old) & (suppressed.c.mapping == new)
+    has_it = (
+        select(entry.c.digest)
+        .where(
+            entry.c.digest == suppressed.c.digest,
+            entry.c.stream == stream,
+            (entry.c.mapping == suppressed.c.mapping) | is_renamed,
+        )
+        .exists()
+    )
+    return (suppressed.c.stream == other) & has_it
 
 
 def rename_part(

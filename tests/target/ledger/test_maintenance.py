@@ -239,6 +239,29 @@ def test_renamed_stream_keeps_the_dead_letters_of_its_new_name(
     assert target.run(new[0], *new[2:]).outcomes == {"duplicate": 5}
 
 
+@pytest.mark.parametrize("name", [{}, {"name": "out"}])
+def test_person_of_a_renamed_stream_can_leave_the_suppression_list(
+    target: TargetUnderTest, name: dict[str, str]
+) -> None:
+    """The run that was set aside has put the person on the list as well."""
+
+    def run_of(stream: str, *, is_out: bool) -> dict[str, int]:
+        mapping = {"stream": stream, "type": "plan", "name": "sends"}
+        lists = {"stream": stream, "suppress": "{{ email }}", "when": "is_out"} | name
+        target.config["signals"] = [mapping, lists]
+        out = a_record(9, stream, is_out=is_out)
+        schema = a_schema(stream, is_out="boolean")
+        return target.run(schema, out, *people(stream)).outcomes
+
+    run_of("trials", is_out=True)
+    stopped = run_of("leads", is_out=True)
+    signals(target, "ledger", "rename", "trials", "leads")
+    back = run_of("leads", is_out=False)
+
+    assert stopped == {"pending": 5, "filtered": 7}
+    assert back == {"accepted": 1, "duplicate": 5, "filtered": 6}
+
+
 def test_renamed_mapping_keeps_one_dead_letter_of_each_record(
     target: TargetUnderTest,
 ) -> None:
