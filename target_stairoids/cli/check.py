@@ -115,7 +115,7 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
     try:
         if isinstance(whole, dict) and "streams" in whole:
             return [_schema_message(stream) for stream in whole["streams"]]
-        messages = [json.loads(line) for line in text.splitlines() if line.strip()]
+        messages = [json.loads(line) for line in text.split("\n") if line.strip()]
         if messages:
             return [m for m in messages if m.get("type") == "SCHEMA"]
     except (ValueError, TypeError, AttributeError, KeyError):

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, TextIO
 
 import click
@@ -16,7 +17,7 @@ from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, one_line
-from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.mapping.people_and_companies import clean_email
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
@@ -129,8 +130,14 @@ def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     def quiet(*args: Any, **options: Any) -> None:
         for name in ("target-stairoids", "target_stairoids"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        with _each_warning_once():
-            command(*args, **options)
+        try:
+            with _each_warning_once():
+                command(*args, **options)
+        except UnicodeDecodeError as error:
+            raise MessageError(
+                "The input is not text in UTF-8. Save it in UTF-8. In PowerShell, "
+                "write it with `| Out-File -Encoding utf8`."
+            ) from error
 
     return exit_with_message(StairoidsError)(quiet)
 
@@ -176,7 +183,8 @@ def key_text(key: Mapping[str, Any]) -> str:
     """
     return ", ".join(
         f"{name}={value}"
-        if isinstance(value, str) and value.isprintable()
-        else f"{name}={json.dumps(value)}"
+        if isinstance(value, Decimal)
+        or (isinstance(value, str) and value.isprintable())
+        else f"{name}={json.dumps(value, default=str)}"
         for name, value in key.items()
     )

@@ -162,8 +162,10 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
     if unknown:
         raise ConfigError(f"--json has the unknown field `{min(unknown)}`.")
     for name in ("type", "source"):
-        if not isinstance(body.get(name), str) or not body[name] or "{{" in body[name]:
+        if not isinstance(text := body.get(name), str) or not text.strip():
             raise ConfigError(f"--json lacks the text `{name}`.")
+        if "{{" in text:
+            raise ConfigError(f"--json has a template as `{name}`. Write a text.")
     columns = {f"property_{n}": value for n, value in enumerate(properties.values())}
     item = {
         "stream": BY_HAND,

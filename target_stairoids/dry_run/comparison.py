@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 
+from stairoids_common.text import one_line
+from target_stairoids.dedup.record import same_value
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
-from target_stairoids.exceptions import ConfigError, StairoidsError
+from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
 from target_stairoids.sending.observer import Observation
 
 #: One record: its stream, its digest, and how often it came before.
@@ -48,7 +50,7 @@ class Comparison(msgspec.Struct):
             fields = Counter({_code(field): n for field, n in found.fields.items()})
             cells = [_code(name), *(f"{n:,}" for n in counts)]
             cells += [_listed(fields), _listed(found.reasons)]
-            escaped = (cell.replace("|", r"\|") for cell in cells)
+            escaped = (one_line(cell).replace("|", r"\|") for cell in cells)
             lines.append(f"| {' | '.join(escaped)} |")
         total = sum(s.new + s.gone + s.changed for s in self.streams.values())
         title = "Signals that change" if total else "No signal changes"
@@ -99,6 +101,8 @@ def compare(
     options = {"ledger_url": NO_LEDGER, "first_run": "send"}
     try:
         run_dry(old_inputs, messages, old.note, **options)
+    except MessageError:
+        raise
     except StairoidsError as error:
         raise ConfigError(f"--against: {error}") from error
     run_dry(new_inputs, messages, new.note, **options)
@@ -157,5 +161,5 @@ def _differences(
     return {
         name: [old.get(name), new.get(name)]
         for name in {**old, **new}
-        if old.get(name) != new.get(name)
+        if not same_value(old.get(name), new.get(name))
     }

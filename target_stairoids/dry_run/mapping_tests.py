@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
 from stairoids_common.config_errors import schema_errors
+from target_stairoids.dedup.record import same_value
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
 from target_stairoids.mapping.config import unused_fields, unused_globs
@@ -168,8 +169,9 @@ def _difference(test: MappingTest, observed: Sequence[Observation]) -> str | Non
         for one in observed
         if not one.request
     ]
-    is_met = expected == found
-    if expected is UNSET:
+    if expected is not UNSET:
+        is_met = same_value(expected, found)
+    else:
         expected = {"outcome": test.outcome, "reason": test.reason}
         expected = {name: value for name, value in expected.items() if value}
         is_met = any(

@@ -91,9 +91,11 @@ def send(
 
 
 def _listen(target: TargetStairoids, messages: IO[str] | list[str]) -> None:
-    lines = StringIO("\n".join(messages)) if isinstance(messages, list) else messages
+    if isinstance(messages, list):  # the lines of a file, or texts without line ends
+        ended = (line.removesuffix("\n") for line in messages)
+        messages = StringIO("\n".join(ended))
     try:
-        target.listen(lines)
+        target.listen(messages)
     except INPUT_ERRORS as error:
         raise MessageError(str(error)) from error
 

@@ -180,6 +180,8 @@ def _odd_part(schema: Json, place: str) -> str:
         if not isinstance(schema.get(word, []), list):
             return f"`{place}{word}` is not a list"
         parts += [(f"{place}{word}.", inner) for inner in schema.get(word, [])]
+    if isinstance(items := schema.get("items"), Mapping):
+        parts.append((f"{place}items.", items))
     return next(filter(None, (_odd_part(inner, name) for name, inner in parts)), "")
 
 

@@ -47,6 +47,14 @@ ODD_SCHEMAS: dict[str, tuple[Message, str]] = {
         schema_with({"user": {"properties": {"id": {"type": {}}}}}),
         f"`properties.user.properties.id.type` {NO_TYPE}",
     ),
+    "a type of the items of a list that is a number": (
+        schema_with({"emails": {"type": "array", "items": {"type": 5}}}),
+        f"`properties.emails.items.type` {NO_TYPE}",
+    ),
+    "inner properties of items that are a list": (
+        schema_with({"emails": {"type": "array", "items": {"properties": []}}}),
+        "`properties.emails.items.properties` is not an object",
+    ),
     "anyOf that is null": (
         schema_with({"plan": {"anyOf": None}}),
         "`properties.plan.anyOf` is not a list",

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from stairoids_sandbox import Fault
 from target_stairoids.cli.main import main
 from tests.support.commands import command, signals
-from tests.support.singer_io import BIN, a_record, a_schema, wait_until
+from tests.support.singer_io import BIN, a_record, a_schema, text_of, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -244,6 +244,41 @@ def test_check_refuses_a_catalog_without_streams(
 
     assert done.returncode == 1
     assert "The catalog or messages of --catalog have no stream." in done.stderr
+
+
+def test_check_reads_messages_with_the_line_separator_of_unicode(
+    target: TargetUnderTest, catalog: Path
+) -> None:
+    record = json.dumps(a_record(1, plan="a\u2028b"), ensure_ascii=False)
+    catalog.write_text(f"{json.dumps(a_schema())}\n{record}\n")
+
+    done = signals(target, "check", "--catalog", catalog)
+
+    assert done.returncode == 0, done.stderr
+    assert "mapping  fits 1 stream" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "--catalog", "FILE"),
+        ("preview", "FILE", "--against", "CONFIG"),
+        ("send", "FILE", "--limit", "1"),
+        ("test", "FILE"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_file_that_is_not_utf8_is_one_sentence(
+    target: TargetUnderTest, words: tuple[str, ...]
+) -> None:
+    path = target.folder / "messages.jsonl"
+    path.write_text(text_of([a_schema(), a_record(1)]), encoding="utf-16")
+    places = {"FILE": path, "CONFIG": target.folder / "config.json"}
+
+    done = signals(target, *(places.get(word, word) for word in words))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The input is not text in UTF-8.")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "hello", '{"streams": [{}]}', "[1]"])

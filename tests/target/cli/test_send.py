@@ -216,6 +216,8 @@ def test_signal_as_json_is_sent_as_it_is(
         (["--json", '{"type": "\\ud800"}'], "--json is not a signal as a JSON object."),
         (["--json", "[1]"], "--json is not a signal"),
         (["--json", '{"type": "a"}'], "--json lacks the text `source`."),
+        (["--json", '{"type": "a", "source": " "}'], "--json lacks the text `source`."),
+        (["--json", '{"type": "{{ a }}"}'], "--json has a template as `type`."),
         (["--json", json.dumps({**TRIAL, "contakt": {}})], "unknown field `contakt`"),
         (
             ["--json", json.dumps({**TRIAL, "contact": {"mail": "a"}})],

@@ -136,6 +136,32 @@ def test_names_are_code_in_markdown(configs: Configs) -> None:
     assert r"| `` a\|b`c `` | 0 | 0 | 1 | 0 | `properties.x\|__y__` (1)" in done.stdout
 
 
+def test_line_break_in_a_name_does_not_end_a_row_of_markdown(configs: Configs) -> None:
+    new = {**OLD, "properties": [{"First\nname": "1"}, "plan"]}
+
+    done = configs.compare([OLD], [new], "--format", "markdown")
+
+    assert r"| `properties.First\nname` (10) |" in done.stdout
+
+
+def test_boolean_in_place_of_a_number_is_a_change(configs: Configs) -> None:
+    true, one = ({**OLD, "properties": {"is_pro": v}} for v in (True, 1))
+
+    found = configs.counts([true], [one])
+
+    assert (found["changed"], found["same"]) == (10, 0)
+
+
+def test_wrong_message_is_no_fault_of_the_other_config(configs: Configs) -> None:
+    with (configs.folder / "messages.jsonl").open("a") as file:
+        file.write("progress 10%\n")
+
+    done = configs.compare([OLD], [OLD])
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Line 13 of the input is not JSON.")
+
+
 def test_comparison_reads_no_ledger_and_needs_no_key(configs: Configs) -> None:
     done = configs.compare([OLD], [OLD])
 

@@ -180,3 +180,16 @@ def test_wrong_file_of_mapping_tests_is_an_error(
 
     assert done.returncode == 1
     assert error in done.stderr
+
+
+def test_number_is_not_the_boolean_that_is_expected(target: TargetUnderTest) -> None:
+    file = target.folder / "tests.yml"
+    file.write_text(TESTS.replace("plan: pro}", "plan: true}", 1))
+    done = signals(target, "test", file, signals=[MAPPED])
+    file.write_text(
+        file.read_text().replace("properties: {plan: pro}", "properties: {plan: 1}")
+    )
+    wrong = signals(target, "test", file, signals=[MAPPED])
+
+    assert "FAILED  a paid trial is sent" in done.stdout
+    assert "FAILED  a paid trial is sent" in wrong.stdout

@@ -505,6 +505,14 @@ def test_input_without_a_stream_is_named(
     assert "no SCHEMA, so there is no stream. Did the tap fail?" in done.stderr
 
 
+def test_explain_shows_a_key_with_a_fraction(target: TargetUnderTest) -> None:
+    text = text_of([a_schema(), a_record(1.5)])  # type: ignore[arg-type]
+
+    done = signals(target, "explain", text=text)
+
+    assert done.stdout.split()[:3] == ["would_send", "trials", "id=1.5"]
+
+
 @pytest.mark.parametrize(
     "messages", [[], [a_schema()], [{"type": "STATE", "value": {}}]]
 )
