@@ -227,8 +227,10 @@ class Transaction:
         statement = self.insert_into(days).values(
             scope=scope, day=timestamp()[:10], requests=max(0, count)
         )
+        left = days.c.requests + count
         total = statement.on_conflict_do_update(
-            index_elements=["scope", "day"], set_={"requests": days.c.requests + count}
+            index_elements=["scope", "day"],
+            set_={"requests": sa.case((left > 0, left), else_=0)},
         ).returning(days.c.requests)
         return int(self.connection.scalar(total))
 

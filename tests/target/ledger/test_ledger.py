@@ -551,7 +551,7 @@ def test_requests_that_are_taken_back_after_midnight_are_none_of_today(
 ) -> None:
     with ledger.transaction() as transaction:
         counts_of_today = [
-            transaction.count_requests(API, count) for count in (-5, 3, -1)
+            transaction.count_requests(API, count) for count in (-5, 3, -1, -5, 1)
         ]
 
-    assert counts_of_today == [0, 3, 2]
+    assert counts_of_today == [0, 3, 2, 0, 1]
