@@ -188,8 +188,10 @@ def replay(
     from target_stairoids.dry_run.runner import run
 
     listed = _find(ledger, ids=ids, **chosen)
-    found = [dead for dead in listed if _is_own(dead, settings)]
-    _show_foreign([dead for dead in listed if dead not in found])
+    found, foreign = list[Any](), list[Any]()
+    for dead in listed:
+        (found if _is_own(dead, settings) else foreign).append(dead)
+    _show_foreign(foreign)
     sendable = _sendable(found)
     if ids and len(sendable) < len(set(ids)):
         _summarise_sendable(sendable, ids, "can be sent")

@@ -71,7 +71,7 @@ class _Signalled:
 
     def __init__(self) -> None:
         self.signals: defaultdict[_Record, _Signals] = defaultdict(dict)
-        self.reasons: dict[_Record, str] = {}
+        self.reasons: defaultdict[_Record, dict[str, str]] = defaultdict(dict)
         self._times: Counter[tuple[str, bytes, str]] = Counter()
 
     def note(self, observation: Observation) -> None:
@@ -86,7 +86,14 @@ class _Signalled:
             signals[mapping_name] = observation.request
         else:
             outcome, reason = str(observation.outcome), observation.reason
-            self.reasons[record] = f"{outcome}: {reason}" if reason else outcome
+            text = f"{outcome}: {reason}" if reason else outcome
+            self.reasons[record][mapping_name] = text
+
+    def why_none(self, record: _Record, mapping_name: str) -> str:
+        """Return why a mapping makes no signal of a record."""
+        reasons = self.reasons[record]
+        others = next(iter(reasons.values()), "no mapping")  # it has another name now
+        return reasons.get(mapping_name, others)
 
 
 def compare(
@@ -109,13 +116,14 @@ def compare(
     found = Comparison({}, [])
     for record in old.signals | new.signals:
         changes = found.streams.setdefault(record[0], StreamChanges())
-        for before, after in _pairs(old.signals[record], new.signals[record]):
+        pairs = _pairs(old.signals[record], new.signals[record])
+        for name, before, after in pairs:
             fields = _differences(before, after)
             if before is None:
                 changes.new += 1
             elif after is None:
                 changes.gone += 1
-                changes.reasons[new.reasons.get(record, "no mapping")] += 1
+                changes.reasons[new.why_none(record, name)] += 1
             elif fields:
                 changes.changed += 1
                 changes.fields.update(fields.keys())
@@ -130,16 +138,18 @@ def compare(
 
 def _pairs(
     old: _Signals, new: _Signals
-) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
-    """Yield the fields of a record's signals, old and new.
+) -> Iterator[tuple[str, dict[str, Any] | None, dict[str, Any] | None]]:
+    """Yield the name of each mapping, and the fields of its signal, old and new.
 
     A mapping may have another name in the new config.
     """
     both = [name for name in old if name in new]
-    yield from ((_fields_of(old[name]), _fields_of(new[name])) for name in both)
-    before = [_fields_of(body) for name, body in old.items() if name not in new]
-    after = [_fields_of(body) for name, body in new.items() if name not in old]
-    yield from itertools.zip_longest(before, after)
+    yield from ((n, _fields_of(old[n]), _fields_of(new[n])) for n in both)
+    before = [(name, body) for name, body in old.items() if name not in new]
+    after = [(name, body) for name, body in new.items() if name not in old]
+    for one, other in itertools.zip_longest(before, after):
+        name, _ = one or other
+        yield name, one and _fields_of(one[1]), other and _fields_of(other[1])
 
 
 def _fields_of(body: bytes) -> dict[str, Any]:

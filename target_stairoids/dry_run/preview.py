@@ -69,6 +69,10 @@ class Coverage:
         self.domains: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.read_with(mapping)
+
+    def read_with(self, mapping: CompiledMapping) -> None:
+        """Read later records with a mapping. A later SCHEMA may have more columns."""
         self._mapping = mapping
         self._readers: dict[str, Reader] = {
             **{f"account.{name}": read for name, read in mapping.account.items()},
@@ -84,6 +88,10 @@ class Coverage:
         for field in ("contact.first_name", "contact.last_name"):
             if field in self._paths:
                 self._paths[field] -= self._paths.get("contact.email", frozenset())
+
+    def is_of(self, mapping: CompiledMapping) -> bool:
+        """Return whether records are read with this mapping."""
+        return self._mapping is mapping
 
     def add(self, observation: Observation) -> None:
         """Count the values of a record."""
@@ -202,6 +210,8 @@ class Preview(Observer):
         key = stream, mapping.name
         if key not in self._coverage:
             self._coverage[key] = Coverage(mapping)
+        elif not self._coverage[key].is_of(mapping):
+            self._coverage[key].read_with(mapping)
         return self._coverage[key]
 
     def mappings(self) -> Iterator[tuple[str, CompiledMapping, Coverage]]:

@@ -46,7 +46,7 @@ _MAIL_SCHEME = re.compile(r"(?:mailto|smtp|e-?mail):\s*", re.IGNORECASE)
 _HOST_ENDS = re.compile(r"[/\\?#]")
 _MARKDOWN = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s]*)\)")
 _ANGLES = re.compile(r"([^<>]*)<([^<>]*)>[\s.,;]*")
-_COMMENT = re.compile(r"\s+\([^()@.]*\)\Z")
+_COMMENT = re.compile(r"(?<!\s)\s+\([^()@.]*\)\Z")
 #: Quotes, also the typographic ones, brackets and separators of a list.
 _AROUND = (
     "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n\0 "

@@ -8,6 +8,7 @@ available too.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Callable
@@ -128,9 +129,18 @@ def _number_as(kind: Callable[[Decimal], object], digits: int) -> Callable[..., 
 
     def converted(value: object, default: object = None) -> object:
         found = number(value)
-        return default if found is None or found.adjusted() > digits else kind(found)
+        if found is None or found.adjusted() > digits:
+            return default
+        result = kind(found)
+        return default if result is None else result
 
     return converted
+
+
+def _double(value: Decimal) -> Decimal | None:
+    """Return the decimal of a double; None for a number that no double holds."""
+    found = float(value)
+    return Decimal(repr(found)) if math.isfinite(found) else None
 
 
 def default(value: object, fallback: object = "", boolean: object = False) -> object:  # noqa: FBT002 - Jinja's own signature
@@ -152,7 +162,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,
-    "float": _number_as(lambda found: Decimal(repr(float(found))), 308),
+    "float": _number_as(_double, 308),
     "int": _number_as(int, _LONGEST_NUMBER),
     "default": default,
     "d": default,

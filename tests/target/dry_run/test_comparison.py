@@ -152,6 +152,16 @@ def test_boolean_in_place_of_a_number_is_a_change(configs: Configs) -> None:
     assert (found["changed"], found["same"]) == (10, 0)
 
 
+def test_gone_signal_has_the_reason_of_its_own_mapping(configs: Configs) -> None:
+    second = {**OLD, "type": "second", "when": "{{ plan == 'none' }}"}
+    invalid = {**OLD, "contact": {"email": "{{ plan }}"}}
+
+    found = configs.counts([OLD, second], [invalid, second])
+
+    assert found["gone"] == 10
+    assert [reason[:8] for reason in found["reasons"]] == ["invalid:"]
+
+
 def test_wrong_message_is_no_fault_of_the_other_config(configs: Configs) -> None:
     with (configs.folder / "messages.jsonl").open("a") as file:
         file.write("progress 10%\n")

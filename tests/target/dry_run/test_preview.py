@@ -644,3 +644,29 @@ def test_dead_letters_of_a_dry_run_fail_no_command(
 
     assert (done.returncode, run.exit_code) == (0, 0)
     assert "E108" not in done.stderr
+
+
+def test_coverage_counts_the_columns_of_a_later_schema(target: TargetUnderTest) -> None:
+    first, second = (
+        {
+            "type": "SCHEMA",
+            "stream": "trials",
+            "key_properties": ["id"],
+            "schema": {"properties": {n: {"type": "string"} for n in ("id", *names)}},
+        }
+        for names in (["website"], ["website", "email"])
+    )
+    site = {"website": "acme.com"}
+    records = [
+        {"type": "RECORD", "stream": "trials", "record": {"id": "1", **site}},
+        {
+            "type": "RECORD",
+            "stream": "trials",
+            "record": {"id": "2", "email": "ann@acme.com", **site},
+        },
+    ]
+    text = text_of([first, records[0], second, records[1]])
+
+    done = signals(target, "preview", text=text)
+
+    assert "50% have contact.email" in done.stdout

@@ -54,6 +54,7 @@ anything = st.recursive(
         ("float", Decimal("1.10"), Decimal("1.1")),
         ("float", "", None),
         ("float", "1e999", None),
+        ("float", "1.8e308", None),
         ("float", "NaN", None),
         ("int", "18446744073709551615", 18446744073709551615),
         ("int", "12.9", 12),

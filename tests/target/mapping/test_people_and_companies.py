@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import idna
 import pytest
 from hypothesis import example, given, settings
@@ -21,6 +23,9 @@ from target_stairoids.mapping.people_and_companies import (
     person_name_from,
     registrable_domain,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ZERO_WIDTH, BOM, NO_BREAK = "\u200b", "\ufeff", "\xa0"
 
@@ -215,6 +220,13 @@ def test_domain_is_the_bare_host_or_none(value: str, domain: str | None) -> None
 )
 def test_email_is_cleaned_or_none(value: str, email: str | None) -> None:
     assert clean_email(value) == email
+
+
+@pytest.mark.parametrize("clean", [clean_email, clean_domain])
+def test_very_long_text_is_read_in_linear_time(
+    clean: Callable[[str], str | None],
+) -> None:
+    assert clean(f"a{' ' * 300_000}b") is None  # in minutes, were it quadratic
 
 
 @pytest.mark.parametrize("value", [None, 7, True, [], {"email": "a@x.com"}])
