@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,8 @@ def read_file(path: str) -> dict[str, Json]:
             ["--config has JSON. Name a file with it, or write ENV."]
         )
     try:
-        content = local_path(path).read_bytes()
+        place = local_path(path)
+        content = _of_pipe(place) if place.is_fifo() else place.read_bytes()
     except FileNotFoundError:
         hint = "; did you mean `ENV`?" if path.upper() == ENVIRONMENT else ""
         raise WrongConfigError([f"{path}: no such file{hint}"]) from None
@@ -182,6 +184,12 @@ def read_file(path: str) -> dict[str, Json]:
             raise
         error = f"{failure}. A config file is JSON. YAML is for `meltano.yml`."
         raise WrongConfigError([error]) from None
+
+
+@cache
+def _of_pipe(path: Path) -> bytes:
+    """Return the content of a pipe, which can be read once: `--config <(decrypt x)`."""
+    return path.read_bytes()
 
 
 def object_in(content: bytes, name: str) -> dict[str, Json]:

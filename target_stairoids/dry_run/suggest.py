@@ -77,7 +77,11 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
     if ignored := origins.get("ignore_changes"):
         names = _properties(ignored.template)
         yield f"  ignore_changes: {names}  # {ignored.why}"
-    if mapping.key:
+    # `key` may name columns of the SCHEMA only. Without it, the stream's key counts.
+    listed = mapping.listed
+    if mapping.key and (
+        not listed or all({k, k.partition(".")[0]} & listed for k in mapping.key)
+    ):
         yield f"  key: {_texts(mapping.key)}"
 
 

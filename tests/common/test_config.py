@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -211,3 +213,13 @@ def test_default_config_is_the_variable_or_the_file(
     monkeypatch.setenv("STAIROIDS_CONFIG", "ENV")
 
     assert (nothing, file, default_inputs()) == ((), ("config.json",), ("ENV",))
+
+
+def test_config_in_a_pipe_can_be_read_twice(tmp_path: Path) -> None:
+    pipe = tmp_path / "config"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=('{"port": 1}',))
+    writer.start()
+
+    assert [read_file(str(pipe)) for _ in range(2)] == [{"port": 1}] * 2
+    writer.join()

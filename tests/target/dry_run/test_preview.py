@@ -670,3 +670,14 @@ def test_coverage_counts_the_columns_of_a_later_schema(target: TargetUnderTest) 
     done = signals(target, "preview", text=text)
 
     assert "50% have contact.email" in done.stdout
+
+
+def test_suggested_key_is_one_that_a_mapping_may_name(target: TargetUnderTest) -> None:
+    columns = {"properties": {"email": {}}, "additionalProperties": True}
+    messages = text_of([{**a_schema(), "schema": columns}, a_record(1)])
+    suggested = signals(target, "suggest", "--format", "json", text=messages)
+
+    done = signals(target, "preview", text=messages, **json.loads(suggested.stdout))
+
+    assert done.returncode == 0, done.stderr
+    assert "1 signal would be sent." in done.stdout
