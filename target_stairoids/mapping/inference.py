@@ -207,8 +207,8 @@ def update_time_columns(schema: StreamSchema) -> list[str]:
     """Return the columns that are named like the time of a row's last change."""
     return [
         name
-        for name, schema in schema.properties.items()
-        if _simple(name) in NAMES.update_times and may_be_scalar(schema)
+        for name, column in schema.properties.items()
+        if _simple(name) in NAMES.update_times and may_be_scalar(column)
     ]
 
 

@@ -106,17 +106,17 @@ def _inner(value: Any) -> object:  # noqa: ANN401 - any value of a record
     """
     match value:
         case {"$date": {"$numberLong": inner}} | {"$numberLong": inner}:
-            is_time = len(str(inner)) == _MILLISECONDS
+            is_certain = len(str(inner)) == _MILLISECONDS
         case {"$date": inner}:
-            is_time = not isinstance(inner, int) or len(str(inner)) == _MILLISECONDS
+            is_certain = not isinstance(inner, int) or len(str(inner)) == _MILLISECONDS
         case {"seconds": inner, **rest} | {"_seconds": inner, **rest}:
             part = next(iter(rest.values()), 0)
-            is_time = rest.keys() <= _NANOSECONDS and len(str(inner)) == _SECONDS
+            is_certain = rest.keys() <= _NANOSECONDS and len(str(inner)) == _SECONDS
             with suppress(ArithmeticError):
                 inner = Decimal(str(inner)) + Decimal(str(part)).scaleb(-9)
         case _:
-            is_time = False
-    return inner if is_time else value
+            is_certain = False
+    return inner if is_certain else value
 
 
 def event_time_from(value: object) -> str | None:

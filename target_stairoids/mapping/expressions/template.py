@@ -284,7 +284,7 @@ def _plain_reader(node: nodes.Node) -> Reader | None:
         case nodes.Or(left=left, right=right):
             one, other = _plain_reader(left), _plain_reader(right)
             if one and other:
-                return lambda r: left if holds(left := one(r)) else other(r)
+                return lambda r: found if holds(found := one(r)) else other(r)
         case nodes.Filter(
             node=nodes.Node() as inner, kwargs=[], dyn_args=None, dyn_kwargs=None
         ):
