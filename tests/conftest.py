@@ -7,12 +7,10 @@ import logging
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from _pytest.pathlib import ImportMode, import_path, module_name_from_path
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 
@@ -125,35 +123,6 @@ def pytest_ignore_collect(
     text = collection_path.read_text(encoding="utf-8")
     are_slow = re.search(r"^pytestmark = \[?pytest\.mark\.slow\b", text, re.MULTILINE)
     return True if are_slow and chosen.endswith("not slow") else None
-
-
-def pytest_collection(session: pytest.Session) -> None:
-    """Let each worker of a whole run import other modules first.
-
-    A module that another worker has compiled is read from `__pycache__`. Only this
-    `conftest.py` is loaded by then.
-    """
-    config = session.config
-    worker = getattr(config, "workerinput", None)
-    if worker is None or config.args != config.getini("testpaths"):
-        return
-    modules = [
-        path
-        for path in sorted(Path(__file__).parent.rglob("test_*.py"))
-        if not pytest_ignore_collect(path, config)
-    ]
-    number = int(worker["workerid"].removeprefix("gw"))
-    first = len(modules) * number // worker["workercount"]
-    for path in modules[first:] + modules[:first]:
-        try:
-            import_path(
-                path,
-                mode=ImportMode.importlib,
-                root=config.rootpath,
-                consider_namespace_packages=False,
-            )
-        except (Exception, pytest.skip.Exception):  # noqa: BLE001 - the collection imports it again and reports it
-            sys.modules.pop(module_name_from_path(path, config.rootpath), None)
 
 
 def _may_be_slow(module: Path) -> bool:
