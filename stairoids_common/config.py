@@ -86,12 +86,12 @@ def _warn_of_unread(
     Raises:
         WrongConfigError: The variable asks for a dry run, and the run would send.
     """
-    is_declared = config if is_in_meltano() else {}
+    declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
         text = variable(prefix + name.upper())
         if (
             text
-            and name not in is_declared
+            and name not in declared
             and value_of(text, spec) != config.get(name, spec.get("default"))
         ):
             remedy = "Add `--config ENV` to read the environment."
