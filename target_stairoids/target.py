@@ -359,13 +359,13 @@ def _print_state(text: str) -> None:
 
 def settings_from(config_inputs: Sequence[str]) -> Settings:
     """Return the settings in `--config`; see `target_from`."""
-    return target_from(config_inputs).settings()
+    return target_from(config_inputs, may_send=False).settings()
 
 
 def target_from(
     config_inputs: Sequence[str] | Mapping[str, Any],
     *,
-    may_send: bool = False,
+    may_send: bool = True,
     **defaults: object,
 ) -> TargetStairoids:
     """Return a target with the config in `--config`, and defaults for its settings.

@@ -126,7 +126,7 @@ class MappingTests(Observer):
     """
 
     def __init__(self, config_inputs: Sequence[str]) -> None:
-        target = target_from(config_inputs, api_key="not used")
+        target = target_from(config_inputs, may_send=False, api_key="not used")
         self._config, self._items = target.config, target.settings().signals
         self._streams: list[Stream] = []
         self._observed: list[Observation] = []

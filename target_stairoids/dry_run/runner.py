@@ -30,7 +30,7 @@ def run(
     config_inputs: Sequence[str], messages: IO[str] | list[str], **overrides: object
 ) -> None:
     """Run the target over Singer messages; `overrides` replace settings."""
-    target = target_from(config_inputs, may_send=True)
+    target = target_from(config_inputs)
     target.overrides = overrides
     _listen(target, messages)
 
@@ -43,7 +43,7 @@ def rebuild(
     A dry run does so in a copy of the ledger. Return the report, and the number of
     signals there that no message explains.
     """
-    target = target_from(config_inputs)
+    target = target_from(config_inputs, may_send=False)
     limits = "requests_per_day", "max_signals_per_run", "max_run_minutes"
     target.overrides = {
         **dict.fromkeys(limits),
@@ -77,7 +77,7 @@ def send(
 
     Return the report, the accepted signals of the run, and why it failed.
     """
-    target, error = target_from(config_inputs, may_send=True), None
+    target, error = target_from(config_inputs), None
     target.overrides = {**overrides, "is_partial": True}
     run, settings = target.run, target.settings()
     try:
@@ -123,7 +123,7 @@ def run_dry(
 
     The observer sees the run, or is called with the decision on each record.
     """
-    target = target_from(config_inputs, api_key="not used")
+    target = target_from(config_inputs, may_send=False, api_key="not used")
     target.observer = (
         observer if isinstance(observer, Observer) else _EachRecord(observer)
     )

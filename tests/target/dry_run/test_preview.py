@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from target_stairoids.reporting.run_status import Plan
-from tests.support.commands import command, signals
+from tests.support.commands import command, signals, target_main
 from tests.support.paths import DATA
 from tests.support.singer_io import a_record, a_schema, text_of
 
@@ -342,6 +342,21 @@ def test_dry_run_that_a_variable_asks_for_ends_only_commands_that_send(
 
     assert done.returncode == exit_code, done.stderr
     assert done.stderr.count("`TARGET_STAIROIDS_DRY_RUN` is set, but it is not") > 0
+    assert sandbox.signals == []
+
+
+def test_target_refuses_to_send_while_a_variable_asks_for_a_dry_run(
+    target: TargetUnderTest, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, messages = target.folder / "config.json", target.folder / "messages.jsonl"
+    config.write_text(json.dumps(target.config))
+    messages.write_text(text_of([a_schema(), a_record()]))
+    monkeypatch.setenv("TARGET_STAIROIDS_DRY_RUN", "true")
+
+    done = target_main("--config", config, "--input", messages)
+
+    assert done.returncode == 1
+    assert "`TARGET_STAIROIDS_DRY_RUN` is set, but it is not read." in done.stderr
     assert sandbox.signals == []
 
 
