@@ -61,13 +61,13 @@ def _canonical(value: object, depth: int = 0) -> object:
 
 
 def _with_one_spelling(fields: dict[str, Any]) -> dict[str, Any]:
-    odd = {
-        name: _canonical(value)
-        for name, value in fields.items()
+    found = fields.copy()
+    for name, value in fields.items():
         # Most values have one, and a call of a function for each would be slow.
-        if (value[4:5] == "-" if type(value) is str else type(value) not in _PLAIN)
-    }
-    return fields | odd if odd else fields
+        kind = type(value)
+        if ("-" in value and value[4:5] == "-") if kind is str else kind not in _PLAIN:
+            found[name] = _canonical(value)
+    return found
 
 
 # Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the

@@ -428,6 +428,7 @@ def of_text(clean: Callable[[str], str | None]) -> Callable[[object], str | None
 def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
     """Return a function that keeps an unreadable text, but not a word for nothing."""
 
+    @lru_cache(maxsize=_CACHED)
     def cleaned(text: str) -> str | None:
         found = clean(text)
         if found is None and not stands_for_nothing(text):

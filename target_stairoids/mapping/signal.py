@@ -368,7 +368,9 @@ def selection(
                 if type(value) not in _NESTED and not hidden[name]
             }
         for name in columns:
-            found[name] = hidden.public(name, record.get(name))
+            value = record.get(name)
+            is_nested = type(value) in _NESTED
+            found[name] = hidden.public(name, value) if is_nested else value
         for name, read in computed.items():
             found[name] = read(record)
         return found

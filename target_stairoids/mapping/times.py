@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.values import is_filled
+from target_stairoids.mapping.values import is_blank
 
 #: A placeholder for an unknown time, or for never, lies outside of these years.
 _YEARS = range(1971, 2099)
@@ -83,13 +84,21 @@ def time_from(value: object) -> str | None:
     """
     try:
         value = _inner(value) if isinstance(value, dict) else value
-        if not is_filled(value):
-            return None
-        moment = _text_moment(value) if isinstance(value, str) else _moment(value)
-        if moment.tzinfo is not UTC:
-            moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        if isinstance(value, str):
+            return _time_from_text(value)
+        return None if value is None else _rfc3339(_moment(value))
     except (ValueError, OverflowError) as error:
         raise InvalidSignalError(UNREADABLE) from error
+
+
+@lru_cache(maxsize=4096)  # times of a sync repeat
+def _time_from_text(text: str) -> str | None:
+    return None if is_blank(text) else _rfc3339(_text_moment(text))
+
+
+def _rfc3339(moment: datetime) -> str:
+    if moment.tzinfo is not UTC:
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     return str(msgspec.to_builtins(moment))
 
 
