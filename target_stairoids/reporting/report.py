@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.exceptions import ConfigError
+from target_stairoids.ledger.structs import PipelineFacts
+from target_stairoids.reporting.metrics import metrics_text
+from target_stairoids.settings import Settings
 
 # The counts of requests without a clear response.
 _UNANSWERED = ("requests", "found", "sent_again", "held")
@@ -102,8 +106,26 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
     ]
 
 
-def write(text: str, setting: str, place: str) -> None:
-    """Write a file that a setting names, or raise `ConfigError`.
+def write_files(
+    report: Mapping[str, Any], facts: PipelineFacts | None, settings: Settings
+) -> str:
+    """Write the files of a run that settings name; return why not, "" if written.
+
+    A dry run, and a run of some records only, leave the file of metrics alone.
+    """
+    problems = []
+    if (path := settings.report_path) is not None:
+        text = json.dumps(report, indent=2) + "\n"
+        problems.append(_write(text, "report_path", path))
+    may_measure = not (settings.dry_run or settings.is_partial)
+    if (path := settings.metrics_path) is not None and may_measure:
+        text = metrics_text(report, facts, settings)
+        problems.append(_write(text, "metrics_path", path))
+    return " ".join(filter(None, problems))
+
+
+def _write(text: str, setting: str, place: str) -> str:
+    """Write a file that a setting names; return why not, "" if written.
 
     A reader never sees an incomplete file. A device, a pipe or a link, such as
     `/dev/null`, is written to and stays.
@@ -112,16 +134,15 @@ def write(text: str, setting: str, place: str) -> None:
     try:
         if path.exists() and not path.is_file():
             _write_device(path, text.encode())
-            return
+            return ""
         path = Path(os.path.realpath(path))  # `resolve` fails for a loop of links
         part = path.with_name(f"{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
-        raise ConfigError(
-            f"The file of `{setting}` cannot be written: {error.strerror}."
-        ) from error
+        return f"The file of `{setting}` cannot be written: {error.strerror}."
+    return ""
 
 
 def _write_device(path: Path, text: bytes) -> None:

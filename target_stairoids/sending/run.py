@@ -7,7 +7,6 @@ STATE is emitted before everything read ahead of it has an outcome.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -19,6 +18,7 @@ from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (
+    ConfigError,
     CutBaselineError,
     DeadLettersError,
     EmptyBaselineError,
@@ -33,7 +33,6 @@ from target_stairoids.exceptions import (
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.mapping.signal import type_of
-from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.reporting.next_steps import (
     dead_letters_command,
     dead_letters_in,
@@ -50,7 +49,7 @@ from target_stairoids.reporting.progress import (
     status_line,
     warn_if_long,
 )
-from target_stairoids.reporting.report import Report, write
+from target_stairoids.reporting.report import Report, write_files
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
@@ -443,8 +442,7 @@ class Run:
                 self._notifier.end(Ending(run, exit_code, is_whole, report))
         self._ledger.close()
         self._progress.end(report, is_whole=failure is None)
-        if (path := self._settings.report_path) is not None:
-            write(json.dumps(report, indent=2) + "\n", "report_path", path)
-        path = self._settings.metrics_path
-        if path is not None and self._pipeline and not self._settings.dry_run:
-            write(metrics_text(report, facts, self._settings), "metrics_path", path)
+        if problem := write_files(report, facts, self._settings):
+            if exit_code == 0:
+                raise ConfigError(problem)
+            logger.warning("%s", problem)  # the failure of the run has the exit code

@@ -84,6 +84,24 @@ def test_metrics_file_that_cannot_be_written_is_an_error_after_the_run(
     assert len(sandbox.signals) == 1
 
 
+def test_file_that_cannot_be_written_hides_no_exit_code_and_no_other_file(
+    target: TargetUnderTest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "x.prom"
+    config = {"report_path": f"{tmp_path}/file/x.json", "metrics_path": str(path)}
+    records = a_schema(), a_record(1), a_record(2)
+
+    incomplete = target.run(*records, **config, max_signals_per_run=1)
+    assert (incomplete.exit_code, path.exists()) == (75, True)
+    assert "`report_path` cannot be written" in caplog.text
+    path.unlink()
+    whole = target.run(*records, **config)
+
+    assert (whole.exit_code, path.exists()) == (1, True)
+    assert "`report_path` cannot be written" in whole.error
+
+
 def test_pipe_that_a_setting_names_gets_the_text_and_stays(
     target: TargetUnderTest, tmp_path: Path
 ) -> None:
