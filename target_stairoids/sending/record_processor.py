@@ -68,9 +68,14 @@ class RecordProcessor:
     def __post_init__(self) -> None:
         self._block: list[MappedRecord | str] = []
         self._has_held = self._has_opt_outs = False
+        self._awaited = 0  # the place before the first stream, which holds STATE back
         self.baselined: set[tuple[str, str]] = set()
         suppressed = self.suppression.by_settings.digest
         self.streams = Streams(self.settings, self.ledger, suppressed)
+
+    def await_stream(self) -> None:
+        """Emit no STATE before a stream is opened."""
+        self._awaited = self.checkpoint.open()
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream, and warn if it is left out.
@@ -84,6 +89,7 @@ class RecordProcessor:
         if before is not None and before.counts.taken and schema.source is None:
             _check_keys(before, stream)
         self.outcomes.opened(stream)
+        self.checkpoint.close(self._awaited)
         self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
         (self.outcomes.observer or Observer()).opened(stream)
         return stream

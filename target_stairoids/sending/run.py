@@ -147,6 +147,8 @@ class Run:
             logger.info("Run %d, ledger %s", self.report.run, self._ledger.name)
             if self._notifier:
                 self._notifier.begin()
+            if self._is_empty_baseline:
+                self.records.await_stream()
             self._scheduler.check_key()
             if not self._settings.rebuilds:
                 self._scheduler.recover()

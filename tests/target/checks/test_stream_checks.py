@@ -371,13 +371,15 @@ def test_baseline_of_an_input_without_a_stream_fails(
     first_run = target.run_text(text, first_run="baseline")
 
     assert command.returncode == first_run.exit_code == 1
+    assert (command.stdout, first_run.states) == ("", [])
     for told in (command.stderr, first_run.error):
         assert "the baseline remembers no record" in told
     target.run(a_schema(), a_record(1), first_run="baseline")
     assert target.run_text(text, first_run="baseline").exit_code == 0
     assert signals(target, "ledger", "baseline", text=text).returncode == 1
-    no_rows = text_of([a_schema("shops")])
-    assert signals(target, "ledger", "baseline", text=no_rows).returncode == 0
+    no_rows = text_of([a_state(1), a_schema("shops"), a_state(2)])
+    command = signals(target, "ledger", "baseline", text=no_rows)
+    assert (command.returncode, command.stdout) == (0, '{"at":2}\n')
 
 
 @pytest.mark.parametrize("decision", ["baseline", "allow"])
