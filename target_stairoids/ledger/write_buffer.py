@@ -42,7 +42,8 @@ _SEE_AGAIN = (
     f"UPDATE {settled.name} SET run = ? WHERE entity = ? AND mapping = ?"  # noqa: S608 - names of our own table
     " AND (state_digest = ? OR content_digest = ?)"
 )
-_LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE}
+#: A rebuild ends signals as WOULD_SEND that Stairoids does not have.
+_LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE} - {Outcome.WOULD_SEND}
 
 
 class _Expected(msgspec.Struct, gc=False, eq=False):

@@ -245,6 +245,19 @@ def test_touched_record_is_found_by_its_key_only(
     assert len(sandbox.signals) == 1
 
 
+def test_signal_that_is_not_there_is_sent_though_its_record_was_touched(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "ignore_changes": ["score"]}]
+    messages = [A_SCHEMA, *trials(1, score=1), *trials(1, score=2)]
+
+    counts = rebuild(target, *messages)
+    run = target.run(*messages)
+
+    assert counts == (0, 1, 0)
+    assert run.outcomes == {"accepted": 1, "unchanged": 1}
+
+
 def test_each_signal_there_is_found_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
