@@ -73,6 +73,10 @@ _BRACKETED = re.compile(
 )
 #: Emoji and other pictures, with the joiners between them.
 _SYMBOLS = re.compile(r"[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]")
+#: All but `™`, `²`, `½` and such characters, which would become letters and digits.
+_NOT_RAISED = re.compile(
+    "[^\xaa\xb2\xb3\xb9\xba\xbc-\xbe\u2070-\u209f\u2120\u2122\u2150-\u215f]+"
+)
 _RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
 #: RFC 2606 as well. An address there is a placeholder or a test.
 _PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
@@ -175,7 +179,7 @@ def _visible(text: str) -> str:
     """Return a text trimmed, without invisible and full-width characters."""
     if not text.isascii():
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-        text = unicodedata.normalize("NFKC", text)
+        text = _NOT_RAISED.sub(lambda n: unicodedata.normalize("NFKC", n[0]), text)
     return text.strip()
 
 
@@ -273,10 +277,12 @@ def _free_mail() -> frozenset[str]:
 
 #: `{{ first_name }}`, `{first_name}`, `%FNAME%`, `*|FNAME|*`, `<b>`, a URL, a remark.
 _TEMPLATE = re.compile(
-    r"\{\w*[{}]|\A[\[{].*[\]}]\Z|%\w+%|\*\||</?[a-z][^>]*>|://"
+    r"\{\w*[{}]|\A[\[{].*[\]}]\Z|%\w+%|\*\||</?[a-z][^<>]*>|://"
     r"|\bdo not (?:use|contact|call|e?mail)\b",
     re.IGNORECASE,
 )
+#: `&amp;`. Python also finds `&cent` in `Food&centre`.
+_ENTITY = re.compile(r"&#?\w+;")
 #: Control characters, and halves of surrogate pairs.
 _CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 #: A whole name in quotes.
@@ -294,8 +300,7 @@ _CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
 def stands_for_nothing(text: str) -> bool:
     """Return whether a text is blank or a word such as `N/A`."""
     text = _visible(text).strip(_AROUND + "-\u2013\u2014_.*?")
-    is_word = text.lower() in _DATA.no_value or text in _DATA.exact_no_value
-    return not text or is_word
+    return not text or text.lower() in _DATA.no_value or text in _DATA.exact_no_value
 
 
 @lru_cache(maxsize=_CACHED)
@@ -304,7 +309,8 @@ def clean_name(text: str) -> str | None:
 
     Numbers, ids, addresses, URLs, words such as `N/A`, and templates are no names.
     """
-    text = _CONTROL.sub(" ", html.unescape(_visible(text)))
+    text = _ENTITY.sub(lambda found: html.unescape(found[0]), _visible(text))
+    text = _CONTROL.sub(" ", text)
     text = " ".join(text.split()).strip(",;: ")
     while found := _QUOTED.fullmatch(text):
         text = found[2].strip(",;: ")
