@@ -289,7 +289,7 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     They hold digests only. So do entries of the suppression list, which stay too. The
     signal of a claim may have arrived, so it becomes a settled version.
     """
-    wanted = email.strip().lower().encode()
+    wanted = email.strip().lower()
     gone = 0
     with ledger.transaction() as transaction:
         for table in (claims, dead_letters, signals):
@@ -297,10 +297,8 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
             texts = [table.c[n] for n in ("signal", "record") if n in table.c]
             query = select(*key, table.c.key_values, *texts)
             if table is signals and wanted.isascii():  # SQLite compares only ASCII
-                has_it = signals.c.key_values.icontains(
-                    wanted.decode(), autoescape=True
-                )
-                query = query.where(has_it)
+                key_values = signals.c.key_values
+                query = query.where(key_values.icontains(wanted, autoescape=True))
             for row in transaction.connection.execute(query).all():
                 if any(_mentions(text, wanted) for text in row[len(key) :]):
                     same = and_(*(column == row[i] for i, column in enumerate(key)))
@@ -366,15 +364,13 @@ def _delete(
     return transaction.write(delete(table).where(rows))
 
 
-def _mentions(json_text: bytes | str | None, wanted: bytes) -> bool:
+def _mentions(json_text: bytes | str | None, wanted: str) -> bool:
     """Return whether a JSON text contains an address, also with escapes."""
-    if not json_text:
-        return False
-    text = json_text.encode() if isinstance(json_text, str) else json_text
+    text = json_text.decode() if isinstance(json_text, bytes) else json_text or ""
     if wanted in text.lower():
         return True
     try:
         plain: Any = msgspec.json.encode(msgspec.json.decode(text))
     except msgspec.MsgspecError:
         return False
-    return wanted in plain.lower()
+    return wanted in plain.decode().lower()

@@ -154,7 +154,7 @@ class FilteredRecords:
             return
         listed = replayable(self._ledger)
         ids = [row.id for row in listed if (row.entity, row.mapping) in self._filtered]
-        asked = blocks(ids, PARAMETERS)
+        asked = blocks(ids, PARAMETERS // 2)
         rows = [row for block in asked for row in replayable(self._ledger, block)]
         for row in rows:
             if row[:2] not in self._before:

@@ -148,7 +148,9 @@ def test_erased_person_of_a_killed_run_gets_no_second_signal(
     assert len(sandbox.signals) == 1
 
 
-@pytest.mark.parametrize("email", ["Ann.Canary@acme.con", "ann.canary@x..com"])
+@pytest.mark.parametrize(
+    "email", ["Ann.Canary@acme.con", "ann.canary@x..com", "ÄNN.Canary@x..com"]
+)
 def test_address_that_no_signal_can_have_is_erased(
     target: TargetUnderTest, email: str
 ) -> None:
@@ -351,6 +353,22 @@ def test_any_number_of_dead_letters_can_be_listed_resolved_and_discarded(
 
     assert [row.id for row in listed] == resolved == [*numbers]
     assert left == []
+
+
+@pytest.mark.usefixtures("few_parameters")
+def test_any_number_of_dead_letters_is_closed_by_filtered_records(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "when": "{{ not gone }}"}]
+    numbers = range(PARAMETERS)
+    target.run(a_schema(gone="boolean"), *[a_record(n, email=None) for n in numbers])
+
+    run = target.run(
+        a_schema(gone="boolean"), *[a_record(n, gone=True) for n in numbers]
+    )
+
+    assert run.outcomes == {"filtered": PARAMETERS}
+    assert signals(target, "dead-letters", "export").stdout == ""
 
 
 def test_copy_of_more_rows_than_are_in_memory_at_once_has_them_all(
