@@ -68,14 +68,13 @@ class RecordOutcomes:
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA. A baseline is unfinished until it ends."""
-        name = stream.schema.name
-        is_kept = not (self.settings.dry_run or self.settings.is_partial)
-        if is_kept and name not in self._streams:
-            for mapping in stream.baselines:
+        name, before = stream.schema.name, self._streams.get(stream.schema.name)
+        if not (self.settings.dry_run or self.settings.is_partial):
+            for mapping in stream.baselines - (before.baselines if before else set()):
                 self.ledger.check_fired(name, UNFINISHED + mapping, NOT_ENDED)
         self._streams[name] = stream
         if stream.refusal is not None and stream.refusal[0] == SOURCE:
-            self._refused.add(stream.schema.name)
+            self._refused.add(name)
 
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
         """Count a record that no mapping sees."""

@@ -326,7 +326,7 @@ class RecordProcessor:
                 and item.may_be_rekeyed
             ):
                 item.stream.counts.new.append(version)
-        for stream in {id(item.stream): item.stream for item in items}.values():
+        for stream in {item.stream.schema.name: item.stream for item in items}.values():
             self._compare_keys(stream, read)
         latest_of_people = self.ledger.latest_of(people) if people else {}
         states = self.ledger.states_of(known) if known else {}

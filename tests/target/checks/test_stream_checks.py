@@ -362,6 +362,21 @@ def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
     assert (len(new) == 2) is (decision == "baseline")
 
 
+def test_baseline_of_a_stream_whose_people_come_with_a_later_schema_is_unfinished(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    nameless = a_schema()
+    del nameless["schema"]["properties"]["email"]
+    text = text_of([nameless, a_record(1), SCHEMA, *records(20, plan="a")])
+    signals(target, "ledger", "baseline", text=text[:-500])
+
+    night = target.run_text(text)
+
+    assert night.exit_code == 1
+    assert "`trials`: its baseline did not end" in night.error
+    assert sandbox.signals == []
+
+
 @pytest.mark.parametrize("text", ["", text_of([a_state()])])
 def test_baseline_of_an_input_without_a_stream_fails(
     target: TargetUnderTest, text: str
