@@ -89,8 +89,11 @@ def iso8601(value: object, form: str | None = None) -> str | None:
     """
     if form is None:
         return likely_time_from(value)
+    text = str(value).strip()
+    if "%Z" in form and not re.search(r"\b(?:UTC|GMT)\b", text, re.IGNORECASE):
+        return None  # Python reads a zone of this machine, and returns no offset
     try:
-        moment = datetime.strptime(str(value).strip(), form)  # noqa: DTZ007 - the next line adds the offset
+        moment = datetime.strptime(text, form)  # noqa: DTZ007 - the next line adds the offset
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return likely_time_from(aware.isoformat())
     except (ValueError, OverflowError):

@@ -1,8 +1,8 @@
 """Jinja's sandboxed environment, adapted to records.
 
 * A field wins over a method of the same name: `order.items` is the field.
-* A missing field is null. A filter or a method of null returns null, text shows it
-  as "", and every comparison of size with it is false.
+* A missing field is null. A filter, a method or a slice of null returns null, text
+  shows it as "", and every comparison of size with it is false.
 * A filter that returns a generator in Jinja returns a list: an empty one is false.
 * A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
 * Blank text is false, as "" is.
@@ -84,10 +84,8 @@ class NullSafeOperators(NodeTransformer):
         if field and (tested := getattr(node, field)):
             setattr(node, field, _filter(tested, "_unless_blank", []))
         match node:
-            case nodes.And() | nodes.Or():
-                pass
-            case nodes.BinExpr():
-                return _filter(node.left, f"_{node.operator}", [node.right])
+            case nodes.BinExpr(operator=name) if name not in {"and", "or"}:
+                return _filter(node.left, f"_{name}", [node.right])
             case nodes.Concat():
                 return _filter(node.nodes[0], "_concat", node.nodes[1:])
             case nodes.Compare():
@@ -97,6 +95,8 @@ class NullSafeOperators(NodeTransformer):
                 return _filter(node, "_exact", [])
             case nodes.CondExpr(expr2=None):
                 node.expr2 = nodes.Const(None)  # Jinja's own default is no JSON value
+            case nodes.Getitem(arg=nodes.Slice()):
+                node.node = _filter(node.node, "_unless_null", [])
             case nodes.Call(
                 node=nodes.Getattr(
                     node=owner, attr="get" | "items" | "keys" | "values" as name
@@ -162,7 +162,8 @@ def _compare(value: Json, *pairs: Json) -> bool:
         other = value_of(given)
         if one is None and op in _SIZES:
             return False
-        if other is None and op not in {"eq", "ne"}:
+        is_unknown = other is None or (one is None and isinstance(other, str))
+        if is_unknown and op not in {"eq", "ne"}:
             if op != "notin":
                 return False
         elif not _COMPARISONS[op](one, other):
@@ -318,6 +319,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_exact": _exact,
         "_method": _method,
         "_unless_blank": lambda value: None if is_blank(value) else value,
+        "_unless_null": lambda v: ChainableUndefined() if v is None else v,
         "_compare": _compare,
         "_concat": _concat,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_filter(name: str, value: object, found: object) -> None:
         ("iso8601", "15.06.2024 14:23", ["%d.%m.%Y %H:%M"], "2024-06-15T14:23:00Z"),
         ("iso8601", "06/15/2024", ["%m/%d/%Y"], "2024-06-15T00:00:00Z"),
         ("iso8601", "2024", ["%m/%d/%Y"], None),
+        ("iso8601", "15.06.2024 utc", ["%d.%m.%Y %Z"], "2024-06-15T00:00:00Z"),
         ("float", "n/a", [0], 0),
         ("int", None, [7], 7),
         ("default", None, ["free"], "free"),
@@ -86,6 +88,16 @@ def test_filter_with_arguments(
     name: str, value: object, arguments: list[Any], found: object
 ) -> None:
     assert FILTERS[name](value, *arguments) == found
+
+
+def test_zone_of_the_machine_is_not_read_as_utc(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        assert FILTERS["iso8601"]("15.06.2024 CET", "%d.%m.%Y %Z") is None
+    time.tzset()
 
 
 @settings(deadline=None)
