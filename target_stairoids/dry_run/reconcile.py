@@ -96,9 +96,14 @@ def _unread(response: Response) -> IncompleteError:
 
 
 def literal_pairs(settings: Settings) -> set[first_run.Pair]:
-    """Return the source and type of the mappings that name them without a template."""
+    """Return the source and type of the mappings that name them without a template.
+
+    Mappings that send nothing have none.
+    """
     pairs = set()
     for item in settings.signals:
+        if item.type is None or item.suppress:
+            continue
         type_ = item.type if isinstance(item.type, str) else item.stream
         source = (
             item.source if isinstance(item.source, str) else settings.default_source

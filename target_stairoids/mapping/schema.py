@@ -193,11 +193,16 @@ def _unknown_key(schema: Mapping[str, Json], keys: Sequence[str]) -> str:
             continue
         simple = key.strip("\ufeff ").casefold()
         near = [n for n in known if n.strip("\ufeff ").casefold() == simple]
-        if near or not schema.get("additionalProperties"):
+        if near or not _allows_more(schema):
             hint = f"; did you mean `{near[0]}`?" if near else suggestion(key, known)
             problem = f"its key `{key}` is not one of its properties{hint}"
             return problem.replace("\ufeff", "\\ufeff").rstrip("?")
     return ""
+
+
+def _allows_more(schema: Mapping[str, Json]) -> bool:
+    """Return whether records may have more columns. `{}` allows any, as `true` does."""
+    return schema.get("additionalProperties") not in (None, False)
 
 
 def source_in(message: Mapping[str, Json]) -> str | None:
@@ -211,7 +216,7 @@ def schema_from(message: Mapping[str, Json]) -> StreamSchema:
     schema = message.get("schema") or {}
     keys = tuple(message.get("key_properties") or ())
     properties = schema.get("properties") or {}
-    allows_more = bool(schema.get("additionalProperties"))
+    allows_more = _allows_more(schema)
     is_open = allows_more or not properties
     return StreamSchema(
         name=message.get("stream", ""),

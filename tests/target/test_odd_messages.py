@@ -205,12 +205,15 @@ def test_stream_without_a_name_in_unicode_is_one_sentence(
         schema_with({"plan": {}, "any": {"type": []}}),
         schema_with(bookmark_properties=[None]),
         schema_with(bookmark_properties=None, key_properties=None),
-        schema_with(
-            key_properties=["other"],
-            schema={
-                "properties": {"id": {}, "email": {}},
-                "additionalProperties": True,
-            },
+        *(
+            schema_with(
+                key_properties=["other"],
+                schema={
+                    "properties": {"id": {}, "email": {}},
+                    "additionalProperties": more,
+                },
+            )
+            for more in (True, {}, {"type": "string"})
         ),
     ],
 )

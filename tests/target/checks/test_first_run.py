@@ -440,6 +440,20 @@ def test_preview_and_check_compare_with_stairoids_only_if_asked(
     assert len(sandbox.signals) == 2
 
 
+@pytest.mark.parametrize("nothing", [{"type": None}, {"suppress": "{{ email }}"}])
+def test_check_compares_no_mapping_that_sends_nothing(
+    target: TargetUnderTest, nothing: Message
+) -> None:
+    target.run(a_schema(), a_record(1))
+    lose_ledger(target)
+    sends = {"stream": "orders", "type": "order"}
+    target.config["signals"] = [{"stream": "trials", **nothing}, sends]
+
+    check = command(target, "check", "--online")
+
+    assert (check.returncode, "known to the ledger" in check.stdout) == (0, True)
+
+
 def test_dry_run_says_that_it_does_not_compare(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
