@@ -230,11 +230,8 @@ def rename(
     for before, after in ((old, new), source or ("", None), mapping or ("", None)):
         if before == after:
             raise WrongUsageError("The old and the new name are the same.")
-    if source or mapping:
-        maintenance.rename_part(ledger, old, source=source, mapping=mapping)
-    if new:
-        names = names_for(new, click.get_current_context().obj.signals)
-        maintenance.rename(ledger, old, new, names=names)
+    names = names_for(new or old, click.get_current_context().obj.signals)
+    maintenance.rename(ledger, old, new, names=names, source=source, mapping=mapping)
     click.echo(f"Renamed. The signals of {_named(old)} are not sent again.")
 
 

@@ -31,6 +31,12 @@ from stairoids_common.config_errors import suggestion
 from stairoids_common.database import file_of
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.record import (
+    Record,
+    entity_digest,
+    json_value,
+    values_at,
+)
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
@@ -57,6 +63,7 @@ from target_stairoids.ledger.structs import (
     claim_from,
 )
 from target_stairoids.ledger.transaction import Transaction
+from target_stairoids.mapping.schema import ColumnSet
 
 _AT_ONCE = 10_000  # rows in memory
 _SENT = latest, claims  # the tables with signals that were sent, or may have been
@@ -107,38 +114,110 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
         return versions, entries
 
 
-def rename(ledger: Ledger, old: str, new: str, *, names: Collection[str]) -> None:
-    """Give a stream another name, under which its records stay the same.
+def rename(
+    ledger: Ledger,
+    stream: str,
+    new: str | None,
+    *,
+    names: Collection[str] = (),
+    source: tuple[str, str] | None = None,
+    mapping: tuple[str, str] | None = None,
+) -> None:
+    """Rename a stream, a source of its signals, or a mapping: all of them or none.
+
+    Args:
+        new: The new name of the stream, under which its records stay the same.
+        names: The mappings of that stream in the config.
+        source: The old and the new name.
+        mapping: The old and the new name.
+    """
+    with ledger.transaction() as transaction:
+        number = _number_of(ledger, transaction, stream)
+        if source is not None:
+            before, after = source
+            named = update(mappings).filter_by(stream=number, source=before)
+            if not transaction.write(named.values(source=after)):
+                raise LedgerError(f"Stream `{stream}` has no source `{before}`.")
+        if mapping is not None:
+            if not _rename_mapping(transaction, number, *mapping):
+                raise LedgerError(f"Stream `{stream}` has no mapping `{mapping[0]}`.")
+            _move_baselines(ledger, transaction, (stream, stream), mapping)
+        if new is not None:
+            _rename_stream(ledger, transaction, stream, new, names)
+        transaction.checks_passed(stream, new or stream)
+
+
+def _rename_stream(
+    ledger: Ledger,
+    transaction: Transaction,
+    old: str,
+    new: str,
+    names: Collection[str],
+) -> None:
+    """Give a stream another name.
 
     A mapping that was named after the stream is renamed as well, unless a mapping of
     the new stream has that name: `names`. `LedgerError` if a stream of the new name has
     signals, or if such a mapping has. Dead letters and suppressed people of that stream
     move to the renamed one.
     """
-    with ledger.transaction() as transaction:
-        read, write = transaction.connection.scalar, transaction.write
-        number = _number_of(ledger, transaction, old)
-        other = read(_stream_named(ledger, new))
-        if other is not None:
-            if any(_has_rows(transaction, table, stream=other) for table in _SENT):
-                raise LedgerError(f"Stream `{new}` has signals of its own.")
-            write(delete(suppressed).where(_is_again(number, other, (old, new))))
-            for table in (signals, settled, dead_letters, suppressed):
-                write(update(table).filter_by(stream=other).values(stream=number))
-            for table in (mappings, streams):
-                write(delete(table).filter_by(stream=other))
-        alias = func.coalesce(streams.c.alias, streams.c.name)
-        is_it = streams.c.stream == number
-        message = json.loads(read(select(streams.c.schema).where(is_it)) or "{}")
-        schema = json.dumps({**message, "stream": new})
-        write(update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
-        if old not in names:
-            _rename_mapping(transaction, number, old, new)
-        mapping = () if old in names else (old, new)
-        _move_baselines(ledger, transaction, (old, new), mapping)
-        for table in (claims, dead_letters):
-            write(update(table).filter_by(stream=number).values(stream_name=new))
-        transaction.checks_passed(old, new)
+    read, write = transaction.connection.scalar, transaction.write
+    number = _number_of(ledger, transaction, old)
+    other = read(_stream_named(ledger, new))
+    if other is not None:
+        if any(_has_rows(transaction, table, stream=other) for table in _SENT):
+            raise LedgerError(f"Stream `{new}` has signals of its own.")
+        _rekey(transaction, other, number)
+        write(delete(suppressed).where(_is_again(number, other, (old, new))))
+        for table in (signals, settled, dead_letters, suppressed):
+            write(update(table).filter_by(stream=other).values(stream=number))
+        for table in (mappings, streams):
+            write(delete(table).filter_by(stream=other))
+    alias = func.coalesce(streams.c.alias, streams.c.name)
+    is_it = streams.c.stream == number
+    message = json.loads(read(select(streams.c.schema).where(is_it)) or "{}")
+    schema = json.dumps({**message, "stream": new})
+    write(update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
+    if old not in names:
+        _rename_mapping(transaction, number, old, new)
+    mapping = () if old in names else (old, new)
+    _move_baselines(ledger, transaction, (old, new), mapping)
+    for table in (claims, dead_letters):
+        write(update(table).filter_by(stream=number).values(stream_name=new))
+
+
+def _rekey(transaction: Transaction, before: int, after: int) -> None:
+    """Give dead letters the keys that their records have in another stream.
+
+    Otherwise the next run would add a second one. Where its record or the key's columns
+    are not known, a dead letter keeps its key.
+    """
+    read = transaction.connection.execute
+    identity = func.coalesce(streams.c.alias, streams.c.name)
+    query = select(streams.c.scope, identity, streams.c.schema)
+    scope, old, text = read(query.filter_by(stream=before)).one()
+    _, new, _ = read(query.filter_by(stream=after)).one()
+    columns = sorted(json.loads(text or "{}").get("key_properties") or ())
+    its = select(dead_letters).filter_by(stream=before)
+    for row in read(its.where(dead_letters.c.record != b"")).all():
+        record = Record(None, json_value(row.record))
+
+        def version(stream: str, record: Record = record) -> tuple[bytes, bytes]:
+            entity = entity_digest(scope, stream, values_at(record.key, columns))
+            ignored = ColumnSet(frozenset(columns), frozenset())
+            return entity, record.state_digest(entity, ignored)
+
+        if version(old) == (row.entity, row.state_digest):
+            entity, state = version(new)
+            same = select(dead_letters.c.id).filter_by(
+                entity=entity, state_digest=state, mapping=row.mapping
+            )
+            is_it = dead_letters.c.id == row.id
+            if read(same).first():
+                transaction.write(delete(dead_letters).where(is_it))
+                continue
+            rekeyed = update(dead_letters).where(is_it)
+            transaction.write(rekeyed.values(entity=entity, state_digest=state))
 
 
 def _is_again(stream: int, other: int, names: tuple[str, str]) -> ColumnElement[bool]:
@@ -158,29 +237,6 @@ def _is_again(stream: int, other: int, names: tuple[str, str]) -> ColumnElement[
         .exists()
     )
     return (suppressed.c.stream == other) & has_it
-
-
-def rename_part(
-    ledger: Ledger,
-    stream: str,
-    *,
-    source: tuple[str, str] | None,
-    mapping: tuple[str, str] | None,
-) -> None:
-    """Rename a source of a stream's signals, or a mapping: old name, new name."""
-    with ledger.transaction() as transaction:
-        number = _number_of(ledger, transaction, stream)
-        if source is not None:
-            old, new = source
-            named = update(mappings).filter_by(stream=number, source=old)
-            if not transaction.write(named.values(source=new)):
-                raise LedgerError(f"Stream `{stream}` has no source `{old}`.")
-        if mapping is not None:
-            old, new = mapping
-            if not _rename_mapping(transaction, number, old, new):
-                raise LedgerError(f"Stream `{stream}` has no mapping `{old}`.")
-            _move_baselines(ledger, transaction, (stream, stream), (old, new))
-        transaction.checks_passed(stream)
 
 
 def reset_order(ledger: Ledger, stream: str) -> int:

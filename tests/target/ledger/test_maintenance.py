@@ -241,6 +241,38 @@ def test_renamed_stream_keeps_the_dead_letters_of_its_new_name(
     assert target.run(new[0], *new[2:]).outcomes == {"duplicate": 5}
 
 
+def test_rerun_of_a_renamed_stream_adds_no_second_dead_letter(
+    target: TargetUnderTest,
+) -> None:
+    """Its first run under the new name was set aside. Number 9 failed before, too."""
+    bad = [a_record(number, "leads", email=None) for number in (8, 9)]
+    target.run(a_schema(), *people(), a_record(9, email=None))
+    target.run(a_schema("leads"), *people("leads"), *bad)
+    signals(target, "ledger", "rename", "trials", "leads")
+
+    def ids() -> list[int]:
+        listed = signals(target, "dead-letters", "list", "--format", "json").stdout
+        return [json.loads(line)["id"] for line in listed.splitlines()]
+
+    renamed = ids()
+    target.run(a_schema("leads"), *people("leads"), *bad)
+    again = ids()
+    target.run(a_schema("leads"), a_record(8, "leads"))
+
+    assert renamed == again == [1, 2]
+    assert ids() == [1]
+
+
+def test_rename_that_is_refused_changes_no_part(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1), a_schema("leads"), a_record(2, "leads"))
+    words = "ledger", "rename", "trials", "leads", "--source", "singer", "crm"
+
+    refused = [signals(target, *words).stderr for _ in range(2)]
+
+    assert refused[0] == refused[1]
+    assert "Stream `leads` has signals of its own." in refused[0]
+
+
 @pytest.mark.parametrize("name", [{}, {"name": "out"}])
 def test_person_of_a_renamed_stream_can_leave_the_suppression_list(
     target: TargetUnderTest, name: dict[str, str]
