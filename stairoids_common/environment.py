@@ -24,8 +24,9 @@ _BOOLEANS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fro
     ("0", "false", "f", "no", "n", "off"), False
 )
 _NEARLY = 0.75  # `prot` and `port` have 0.75, `prod_api_key` and `api_key` 0.74
-#: Kubernetes sets these for a service with the name of the plugin.
+#: Kubernetes sets these for a service with the name of the plugin or the receiver.
 _OF_KUBERNETES = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://\S+")
 _NEARLY_PREFIX = 0.7  # `STAIROIDS_` and `TARGET_STAIROIDS_` have 0.74
 _PREFIXES = (
     "STAIROIDS_WEBHOOKS_",
@@ -51,6 +52,7 @@ _SHARED = {
 def variable(name: str, *, is_secret: bool = False) -> str | None:
     """Return the text of an environment variable; None if it is not set or blank.
 
+    A port that Kubernetes sets for a service, such as `tcp://10.0.0.1:80`, is None.
     White space around it and one pair of quotes are removed: `docker --env-file` keeps
     the quotes, and a file of Windows leaves a carriage return. With `is_secret` the
     white space stays, so that `secret_error` finds it.
@@ -59,6 +61,8 @@ def variable(name: str, *, is_secret: bool = False) -> str | None:
     inner = text.strip()
     if len(inner) > 1 and inner[0] == inner[-1] and inner[0] in "\"'":
         text = text.replace(inner, inner[1:-1])
+    if name.endswith("_PORT") and _SERVICE_URL.fullmatch(inner):
+        return None
     return (text if is_secret else text.strip()) if text.strip() else None
 
 

@@ -14,6 +14,7 @@ from stairoids_common.environment import (
     variable,
     warn_of_shared_variables,
 )
+from tap_stairoids_webhooks.environment import receiver_settings
 from target_stairoids.settings import config_schema
 from target_stairoids.target import TargetStairoids
 
@@ -285,6 +286,17 @@ def test_other_unknown_variable_is_warned_about(
     assert caplog.messages == [
         "`TARGET_STAIROIDS_COLOUR` is not a variable of a setting. It is ignored."
     ]
+
+
+@pytest.mark.parametrize("text", ["tcp://10.0.0.1:80", "udp://[fd00::1]:80"])
+def test_port_that_kubernetes_sets_for_a_service_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """A Service `stairoids-webhooks` sets `STAIROIDS_WEBHOOKS_PORT` in each pod."""
+    monkeypatch.setattr("os.environ", {"STAIROIDS_WEBHOOKS_PORT": text})
+
+    assert variable("STAIROIDS_WEBHOOKS_PORT") is None
+    assert receiver_settings().port == 8880
 
 
 @pytest.mark.parametrize("text", ["", "  ", '"', '"a', "'a\""])
