@@ -101,7 +101,7 @@ def test_cron_keeps_the_log_of_the_run_that_is_active(tmp_path: Path) -> None:
     assert (tmp_path / "run.log").read_text() == "the active run\n"
 
 
-def test_command_of_the_pod_passes_sigterm_on(tmp_path: Path) -> None:
+def test_pod_waits_after_sigterm_until_the_target_has_finished(tmp_path: Path) -> None:
     (job,) = (
         b
         for block in blocks(page("deploy/kubernetes.md"), "yaml")
@@ -109,21 +109,27 @@ def test_command_of_the_pod_passes_sigterm_on(tmp_path: Path) -> None:
     )
     pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     *shell, command = pod["containers"][0]["command"]
+    (script,) = blocks(CRON, "bash")
+    a_program(tmp_path / "signals.sh", script)
+    a_program(tmp_path / "tap-x", "#!/bin/sh\nexec sleep 60\n")
     a_program(
-        tmp_path / "signals.sh",
+        tmp_path / "target-stairoids",
         "#!/bin/bash\n"
-        f"trap 'touch {tmp_path}/stopped; exit 143' TERM\n"
+        "trap 'sleep 0.5; echo 17; exit 143' TERM\n"
         f"touch {tmp_path}/started\n"
         "while true; do sleep 0.05; done\n",
     )
     process = subprocess.Popen(
-        [*shell, command.replace("/pipeline", str(tmp_path))], start_new_session=True
+        [*shell, command.replace("/pipeline", str(tmp_path))],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        start_new_session=True,
     )
     try:
         wait_until((tmp_path / "started").exists)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-        wait_until((tmp_path / "stopped").exists)
+
+        assert process.wait(timeout=30) == 143
+        assert (tmp_path / "state.json").read_text() == "17\n"
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
