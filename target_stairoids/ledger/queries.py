@@ -326,11 +326,16 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
 
 
 def newest_signals(ledger: Ledger) -> list[str]:
-    """Return the ids of the three signals that were accepted last; reads all rows."""
-    ids = in_scope(ledger.scope, signals, signals.c.signal_id)
-    query = ids.where(signals.c.signal_id.is_not(None))
-    newest = query.order_by(signals.c.accepted_at.desc()).limit(3)
-    return [row.signal_id for row in ledger.rows(newest)]
+    """Return the ids of the three signals that were accepted last; reads all rows.
+
+    The sync log may be pruned. Then they are those of the last states.
+    """
+    for table, order in ((signals, signals.c.accepted_at), (settled, settled.c.run)):
+        ids = in_scope(ledger.scope, table, table.c.signal_id)
+        query = ids.where(table.c.signal_id.is_not(None))
+        if rows := ledger.rows(query.order_by(order.desc()).limit(3)):
+            return [row.signal_id for row in rows]
+    return []
 
 
 def sources_of_others(ledger: Ledger) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,10 @@ from target_stairoids.checks.first_run import (
     unknown_in,
 )
 from target_stairoids.exceptions import StairoidsError
+from target_stairoids.ledger import maintenance
+from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Facts, Known
+from target_stairoids.settings import Settings
 from tests.support.commands import signals as command
 from tests.support.connectors import on_both_connectors
 from tests.support.raw_server import Server, raw, running
@@ -496,6 +500,22 @@ def test_key_of_another_workspace_stops_the_run(
             assert word in run.error
     assert back.outcomes == own.outcomes == {"accepted": 1}
     assert [s.key_name for s in two_workspaces.signals] == ["key-1", "key-1", "key-2"]
+
+
+def test_key_of_another_workspace_stops_the_run_after_a_prune(
+    two_workspaces: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config |= {"api_url": two_workspaces.url, "api_key": "first"}
+    target.run(a_schema(), a_record(1))
+    settings = Settings.from_config(target.config)
+    with Ledger.open(settings.ledger_url, settings.scope) as ledger:
+        maintenance.prune(ledger, older_than=datetime.now(UTC))
+
+    run = target.run(a_schema(), a_record(2), api_key="second")
+
+    assert run.exit_code == 1
+    assert "another workspace" in run.error
+    assert len(two_workspaces.signals) == 1
 
 
 def test_new_key_of_the_same_workspace_is_accepted_and_remembered(
