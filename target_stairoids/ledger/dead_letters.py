@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import parse_time, timestamp
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.duplicate_rules import DONE, Outcome
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
 from target_stairoids.ledger.outcomes import LoggedSignal, log
@@ -137,6 +137,14 @@ def _resolve(
     transaction.write(unknown.values(outcome=str(outcome)))
     for row in found:  # nothing was sent, so the same content is new again
         of_version = update(latest).where(_is_version(row, latest))
+        its = select(settled.c.state_digest, settled.c.content_digest)
+        its = its.filter_by(entity=row.entity, mapping=row.mapping)
+        sent = its.where(settled.c.outcome.in_(DONE)).order_by(settled.c.run.desc())
+        before = transaction.connection.execute(sent.limit(1)).first()
+        if before is not None:  # the last state again, unless several people share it
+            last = {**before._asdict(), "source_digest": None, "text_digest": None}
+            is_its = latest.c.entity == row.entity
+            transaction.write(of_version.where(is_its).values(last))
         transaction.write(of_version.values(content_digest=None, done=False))
     return [row.id for row in found]
 

@@ -249,6 +249,23 @@ def test_unknown_signal_is_exported_only_after_resolve(
     assert len(sandbox.signals) == 1
 
 
+def test_state_before_an_unknown_signal_that_did_not_arrive_is_not_sent_again(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema, first = a_schema(plan="string"), a_record(1, plan="a")
+    target.run(schema, first)
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(schema, a_record(1, plan="b"), on_unknown="hold")
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+
+    back = target.run(schema, first)
+    replayed = target.run_text(signals(target, "dead-letters", "export").stdout)
+
+    assert back.outcomes == {"duplicate": 1}
+    assert replayed.outcomes == {"accepted": 1}
+    assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["a", "b"]
+
+
 def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
