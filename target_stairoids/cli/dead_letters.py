@@ -247,13 +247,15 @@ def _show_left_out(found: Sequence[Row[Any]], sendable: Sequence[Row[Any]]) -> N
 
 def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
     """Yield a RECORD message for each dead letter, after the SCHEMA of its stream."""
+    from target_stairoids.ledger.dead_letters import mark_of
+
     schema = None
     for dead in found:
         if dead.schema != schema:
             schema = dead.schema
             yield schema
         # Spliced as text, because decoding the record would round its decimals.
-        marker = json.dumps(f"{dead.id} {dead.mapping}")
+        marker = json.dumps(f"{mark_of(dead)} {dead.mapping}")
         record = dead.record.decode().rstrip()
         separator = "" if record == "{}" else ","
         yield (

@@ -62,6 +62,19 @@ def exists(transaction: Transaction, number: int) -> bool:
     return transaction.connection.scalar(query) is not None
 
 
+def mark_of(row: Any) -> str:  # noqa: ANN401 - a row of `dead_letters`
+    """Return the mark of an exported dead letter, which no other ledger has."""
+    return f"{row.id}.{row.state_digest.hex()[:8]}"
+
+
+def has_mark(ledger: Ledger, number: int, mark: str) -> bool:
+    """Return whether the dead letter of a scope with this number has a mark."""
+    columns = dead_letters.c.id, dead_letters.c.state_digest
+    query = in_scope(ledger.scope, dead_letters, *columns)
+    rows = ledger.rows(query.where(dead_letters.c.id == number))
+    return any(mark_of(row) == mark for row in rows)
+
+
 def discard(transaction: Transaction, numbers: Collection[int]) -> None:
     """Delete dead letters."""
     for block in blocks(numbers, PARAMETERS // 2):

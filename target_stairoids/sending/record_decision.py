@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from target_stairoids.sending.streams import Stream
     from target_stairoids.settings import Settings
 
-#: Column of an exported dead letter: "<number> <name of the mapping>".
+#: Column of an exported dead letter: its `mark_of`, and the name of the mapping.
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
 
 #: Reason of a signal whose person or company is on the suppression list.
@@ -209,7 +209,8 @@ def _keyless(
 def _dead_letter_of(marker: object) -> tuple[int | None, str]:
     if not isinstance(marker, str):
         return None, ""
-    number, _, mapping = marker.partition(" ")
+    mark, _, mapping = marker.partition(" ")
+    number = mark.partition(".")[0]
     is_number = number.isdecimal() and len(number) < 19  # databases have 64 bits
     return (int(number), mapping) if is_number else (None, "")
 

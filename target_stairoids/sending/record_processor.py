@@ -26,6 +26,7 @@ from target_stairoids.dedup.duplicate_rules import (
 )
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
+from target_stairoids.ledger.dead_letters import has_mark
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
@@ -112,9 +113,13 @@ class RecordProcessor:
                 raise MissingKeyError(lack)
             stream.counts.taken += 1
             found = mapped_records(stream, record, scope)
-            if not found and DEAD_LETTER_FIELD in record.key:
-                self.outcomes.filtered(stream, record.fields, "its mapping is gone")
-                continue
+            if DEAD_LETTER_FIELD in record.key:
+                if not found:
+                    self.outcomes.filtered(stream, record.fields, "its mapping is gone")
+                    continue
+                mark, number = record.key[DEAD_LETTER_FIELD], found[0].dead_letter
+                if number and not has_mark(self.ledger, number, mark.split(" ")[0]):
+                    found[0].dead_letter = 0  # it is closed, or of another ledger
             report.read += 1
             if found and found[0].has_null_key:
                 stream.counts.null_keys += 1

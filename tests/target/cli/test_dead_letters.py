@@ -280,6 +280,24 @@ def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize("other", ["other.db", "ledger.db"])
+def test_export_of_another_ledger_or_namespace_closes_no_dead_letter_here(
+    sandbox: Sandbox, target: TargetUnderTest, other: str
+) -> None:
+    theirs = {"ledger_url": f"sqlite:///{target.folder}/{other}", "namespace": "b"}
+    sandbox.faults.add(Fault(kind="status", status=422, count=2))
+    target.run(a_schema(), a_record(1), **theirs)
+    target.run(a_schema(), a_record(2))
+
+    exported = signals(target, "dead-letters", "export", **theirs).stdout
+    run = target.run_text(exported)
+
+    assert run.outcomes == {"accepted": 1}
+    assert "u2@example.com" in signals(target, "dead-letters", "export").stdout
+    left = signals(target, "dead-letters", "export", **theirs).stdout
+    assert left == exported
+
+
 def test_numbers_that_no_database_has_are_no_traceback(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -292,7 +310,7 @@ def test_numbers_that_no_database_has_are_no_traceback(
             refused = signals(target, "dead-letters", *command.split(), number)
             assert refused.returncode == 2
             assert "IDS" in refused.stderr.splitlines()[-1]
-        assert target.run_text(exported.replace('"1 ', f'"{number} ')).exit_code == 0
+        assert target.run_text(exported.replace('"1.', f'"{number}.')).exit_code == 0
     listed = signals(target, "dead-letters", "list", "--limit", f"{2**63}")
     assert listed.returncode == 0
 
