@@ -51,6 +51,7 @@ _converted_errors = partial(
     wrong=(ConfigError, AccessRefusedError),
     unfinished=(IncompleteError, InterruptedRunError, LostLedgerError),
 )
+_Key = tuple[str, str]  # namespace and name of a stream
 _decoder = msgspec.json.Decoder(SentRecord)
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
@@ -95,9 +96,9 @@ class _Sync:
             progress=LogProgress(),
         )
         self._messages = messages
-        self._streams: dict[tuple[str | None, str], Stream] = {}
-        self._counts: Counter[tuple[str | None, str]] = Counter()  # since a state
-        self._source_status: dict[tuple[str | None, str], Json] = {}  # the last of each
+        self._streams: dict[_Key, Stream] = {}
+        self._counts: Counter[_Key] = Counter()  # since a state
+        self._source_status: dict[_Key, Json] = {}  # the last of each
         self._has_failed = False
 
     def run(self, source: IO[Any]) -> None:
@@ -156,7 +157,7 @@ class _Sync:
         trace = _part(message, "trace")
         if status := _part(trace, "stream_status"):
             descriptor = _part(status, "stream_descriptor")
-            key = _key_of(str(descriptor.get("name")), descriptor.get("namespace"))
+            key = _key_of(descriptor.get("name"), descriptor.get("namespace"))
             self._source_status[key] = status.get("status")
         self._has_failed |= trace.get("type") == "ERROR"
 
@@ -200,9 +201,9 @@ class _Sync:
             write(status_message(status, descriptor))
 
 
-def _key_of(name: str, namespace: str | None) -> tuple[str | None, str]:
+def _key_of(name: object, namespace: object) -> _Key:
     """Return the key of a stream. An empty namespace is none."""
-    return namespace or None, name
+    return str(namespace or ""), str(name)
 
 
 def _object_in(record: object) -> Mapping[str, Json]:

@@ -55,4 +55,6 @@ class LogHandler(logging.Handler):
 
 def log_as_messages() -> None:
     """Write everything that is logged at INFO or above as LOG messages."""
-    logging.basicConfig(level=logging.INFO, handlers=[LogHandler()], force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[LogHandler()], force=True
+    )

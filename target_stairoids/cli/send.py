@@ -18,6 +18,7 @@ from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 from target_stairoids.mapping.signals_setting import BY_HAND, MappingItem
+from target_stairoids.mapping.values import is_filled
 from target_stairoids.reporting.next_steps import dead_letters_in
 
 _OBJECTS = {
@@ -205,18 +206,28 @@ def _clean(body: dict[str, Any]) -> None:
         ("contact", "email", email_from),
         ("account", "domain", domain_from),
     ):
-        if (body.get(part) or {}).get(field):
-            body[part] = {**body[part], field: clean(body[part][field])}
+        if given := (body.get(part) or {}).get(field):
+            body[part] = {**body[part], field: clean(given) or given}
 
 
 def _check(
     config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
 ) -> None:
-    """Refuse a signal that would be invalid, so that no dead letter needs a mapping."""
+    """Refuse a signal that would be invalid, or be sent without one of its fields.
+
+    So no dead letter needs a mapping.
+    """
     from target_stairoids.dry_run.runner import run_dry
 
     def refuse(observation: Any) -> None:  # noqa: ANN401 - a lazy import
         if observation.outcome is Outcome.INVALID:
             raise ConfigError(f"--json breaks a rule: {observation.reason}.")
+        sent = json.loads(observation.request or "null")
+        for name, fields in _OBJECTS.items() if sent else ():
+            given = observation.record[name]
+            for field in fields:
+                if is_filled(given[field]) and field not in sent.get(name, {}):
+                    problem = f"{name}.{field}: would be left out"
+                    raise ConfigError(f"--json breaks a rule: {problem}.")
 
     run_dry(config_inputs, lines, refuse, **overrides)

@@ -236,6 +236,7 @@ def test_other_messages_and_null_siblings_are_ignored(
     others: list[Message] = [
         {"type": "LOG", "log": {"level": "INFO", "message": "x"}, "record": None},
         {"type": "TRACE", "trace": {"type": "STREAM_STATUS", "emitted_at": 1}},
+        a_status("COMPLETE", namespace=["public"]),
         {"type": "SOMETHING_NEW"},
     ]
 
@@ -495,8 +496,8 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
     assert len(sandbox.signals) == 300
 
 
-def a_status(status: str, stream: str = "users") -> Message:
-    told = {"stream_descriptor": {"name": stream}, "status": status}
+def a_status(status: str, stream: str = "users", **more: Any) -> Message:
+    told = {"stream_descriptor": {"name": stream, **more}, "status": status}
     trace = {"type": "STREAM_STATUS", "emitted_at": 1, "stream_status": told}
     return {"type": "TRACE", "trace": trace}
 
@@ -669,6 +670,8 @@ def test_dry_run_prints_no_personal_data(
 
     assert code == 0
     assert "u1@example.com" not in printed + "".join(capfd.readouterr())
+    lines = [message["log"]["message"] for message in messages_in(printed, "LOG")]
+    assert "This was a dry run. Without `dry_run` it sends." in lines
     assert len(sandbox.signals) == 0
 
 

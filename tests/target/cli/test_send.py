@@ -227,6 +227,17 @@ def test_signal_as_json_is_sent_as_it_is(
             ["--json", json.dumps({**TRIAL, "contact": {"email": "canary"}})],
             "--json breaks a rule: contact.email: not an email address",
         ),
+        *(
+            (
+                ["--json", json.dumps({**TRIAL, **odd})],
+                f"--json breaks a rule: {field}: would be left out.",
+            )
+            for field, odd in (
+                ("contact.email", {"contact": {"email": ["canary@example.com"]}}),
+                ("contact.first_name", {"contact": {"first_name": "canary"}}),
+                ("account.name", {"account": {"domain": "example.com", "name": 42}}),
+            )
+        ),
         (["MESSAGES", "--key", "99"], "MESSAGES has no such record."),
         (["MESSAGES", "--key", "[7"], "--key is not a JSON array."),
     ],
