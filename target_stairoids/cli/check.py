@@ -87,7 +87,7 @@ def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
         raise ConfigError("The catalog or messages of --catalog have no stream.")
     preview = Preview(samples=0)
     run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
-    click.echo(f"mapping  fits {counted(len(messages), 'stream')}")
+    click.echo(f"mapping  fits {counted(len(preview.streams), 'stream')}")
     for stream, mapping, _ in preview.mappings():
         known = (
             "account.domain",

@@ -122,6 +122,8 @@ def _show(found: Preview, settings: Settings, first_run: str) -> None:
     for reason in found.stops:
         click.secho(f"A run would stop here. {as_message(reason)}\n", bold=True)
     click.echo(f"{counted(found.to_send, 'signal')} would be sent.")
+    if (most := settings.max_signals_per_run or found.to_send) < found.to_send:
+        click.echo(f"Each run sends at most {most:,} (`max_signals_per_run`).")
     if found.to_send:
         minutes = found.minutes(settings)
         times = (f"{duration(max(1, m * 60))} ({n})" for n, m in minutes.items())

@@ -113,13 +113,14 @@ def test_preview_table_has_fields_reasons_and_time(
 ) -> None:
     messages = text_of([a_schema(company_website="string"), a_record(1), a_record(2)])
 
-    done = signals(target, "preview", text=messages, requests_per_minute=60)
+    limits = {"requests_per_minute": 60, "max_signals_per_run": 1}
+    done = signals(target, "preview", text=messages, **limits)
 
     assert "Stream trials, mapping trials" in done.stdout
     assert "named like an email address: `email`" in done.stdout
     assert "2 records not filtered: 0% have account.domain, " in done.stdout
     assert "u1@example.com" in done.stdout
-    assert "2 signals would be sent.\n" in done.stdout
+    assert "2 signals would be sent.\nEach run sends at most 1 (" in done.stdout
     assert "that takes about 2 s (60 per minute).\n" in done.stdout
     assert done.stderr == ""
 
