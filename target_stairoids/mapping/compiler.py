@@ -172,8 +172,7 @@ class Compiler:
         )
 
     def _unread(self, names: Iterable[str]) -> tuple[str, ...]:
-        read = {*self._mapped_paths, *((name,) for name in self._named_columns)}
-        return tuple(name for name in names if (name,) not in read)
+        return tuple(name for name in names if (name,) not in self._mapped_paths)
 
     # Fields
 
@@ -308,6 +307,7 @@ class Compiler:
         computed = {name: read for name, read in computed.items() if name not in skip}
         self._takes_all = takes_all = "*" in entries
         self._named_columns = set(columns)
+        self._mapped_paths |= {(name,) for name in columns}
         if takes_all and self._item.occurred_at is UNSET:
             self._time_columns = frozenset(self._time_paths) - set(skip)
         if not columns and not computed:

@@ -77,14 +77,14 @@ def test_warnings_are_about_all_tests_together(target: TargetUnderTest) -> None:
     file = target.folder / "tests.yml"
     orders = "- {name: o, stream: orders-eu, record: {email: x}, outcome: invalid}"
     file.write_text(f"{TESTS}{orders}\n")
-    order = {"stream": "orders-*", "occurred_at": "{{ paid }}"}
+    order = {"stream": "orders-*", "occurred_at": "{{ paid }}", "properties": ["vat"]}
 
     done = signals(target, "test", file, signals=[MAPPED, order, {"stream": "leads"}])
 
     assert done.stdout.splitlines()[-1] == "4 passed, 0 failed"
     assert done.stderr.splitlines() == [
         "No stream matched the mapping of `leads` in `signals`.",
-        "Stream `orders-eu`: no record had `paid`, which its mapping uses.",
+        "Stream `orders-eu`: no record had `paid`, `vat`, which its mapping uses.",
     ]
 
 
