@@ -127,19 +127,18 @@ def pytest_ignore_collect(
 
 def _may_be_slow(module: Path) -> bool:
     text = module.read_text(encoding="utf-8")
-    return re.search("slow|on_both_connectors", text) is not None
+    return (
+        re.search(r"slow|on_both_connectors|postgres|\bhome(_url)?\b", text) is not None
+    )
 
 
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Let long modules start first, and mark those with pure functions as fast.
+    """Let long modules start first, and mark fast tests and those with PostgreSQL.
 
     Without other workers, the order stays that of the command line.
     """
-    for module in {item.path for item in items if item.get_closest_marker("slow")}:
-        if not _may_be_slow(module):
-            raise pytest.UsageError(f"{module}: `-m slow` would leave out its tests")
     folder = Path(__file__).parent
     if hasattr(config, "workerinput"):
         ranks = {folder / name: rank for rank, name in enumerate(LONG)}
@@ -148,6 +147,11 @@ def pytest_collection_modifyitems(
     for item in items:
         if not fast.isdisjoint((item.path, *item.path.parents)):
             item.add_marker(pytest.mark.fast)
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+    for module in {item.path for item in items if item.get_closest_marker("slow")}:
+        if not _may_be_slow(module):
+            raise pytest.UsageError(f"{module}: `-m slow` would leave out its tests")
 
 
 def pytest_collection_finish() -> None:

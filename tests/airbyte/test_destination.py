@@ -480,6 +480,7 @@ def test_new_identity_is_a_config_error_that_a_retry_does_not_get_past(
     assert len(sandbox.signals) == 21
 
 
+@pytest.mark.slow
 def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
     destination: Destination, sandbox: Sandbox
 ) -> None:
@@ -579,6 +580,7 @@ def test_baseline_of_each_stream_ends_by_itself(
     assert [signal.body["type"] for signal in sandbox.signals] == ["users"]
 
 
+@pytest.mark.slow
 def test_allowance_lasts_until_the_source_has_read_the_stream(
     destination: Destination, sandbox: Sandbox
 ) -> None:
@@ -597,6 +599,7 @@ def test_allowance_lasts_until_the_source_has_read_the_stream(
     assert len(sandbox.signals) == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["allow", "another namespace"])
 def test_person_decides_on_a_bulk_change(
     destination: Destination, sandbox: Sandbox, way: str

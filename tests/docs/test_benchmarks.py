@@ -41,6 +41,7 @@ def write_wheel(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_environment_of_a_baseline_is_installed_once(
     tmp_path: Path,
 ) -> None:

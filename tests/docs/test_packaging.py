@@ -193,6 +193,7 @@ def answers(command: list[str], url: str) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.slow
 def test_probes_follow_the_receiver(tmp_path: Path) -> None:
     (check,) = re.findall(r"HEALTHCHECK .*?CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
     manifests = list(

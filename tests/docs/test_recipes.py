@@ -36,6 +36,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 def test_recipes_pass_their_tests(tmp_path: Path) -> None:
     assert len(RECIPES) == TEXT.count("<!-- recipe -->") > 7
     config, file = tmp_path / "config.json", tmp_path / "mapping_tests.yml"

@@ -88,6 +88,7 @@ def fits(text: str, row: str) -> bool:
     return bool(whole.search(text) or (is_half and part.search(row)))
 
 
+@pytest.mark.slow
 def test_each_documented_message_is_in_the_code() -> None:
     names = [path.name for path in ROOT.glob("*stairoids*/")]
     texts, _ = texts_in(*names)
@@ -96,6 +97,7 @@ def test_each_documented_message_is_in_the_code() -> None:
     assert unknown - OF_OTHERS == set()
 
 
+@pytest.mark.slow
 def test_each_error_and_warning_is_documented() -> None:
     _, messages = texts_in("target_stairoids", "tap_stairoids_webhooks")
 

@@ -63,6 +63,7 @@ def assert_ends(process: subprocess.Popen[str], number: int) -> str:
     return stderr
 
 
+@pytest.mark.slow
 def test_accepted_signals_survive_kill_9(tmp_path: Path) -> None:
     db = str(tmp_path / "signals.db")
     with serving("--db", db) as (process, url):
@@ -77,6 +78,7 @@ def test_accepted_signals_survive_kill_9(tmp_path: Path) -> None:
     assert "requests=1 signals=20" in log
 
 
+@pytest.mark.slow
 def test_options_reach_the_sandbox(receiver: Receiver) -> None:
     with serving(
         *("--plan", "starter", "--success-shape", "nested"),

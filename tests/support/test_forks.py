@@ -31,6 +31,7 @@ def test_program_fails_at_once_if_the_process_that_forks_has_ended(
     assert done.returncode != 0
 
 
+@pytest.mark.slow
 def test_process_that_forks_ends_with_tests_that_are_killed() -> None:
     tests = (
         "import os, sys, time; from tests.support import forks\n"

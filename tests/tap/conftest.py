@@ -33,7 +33,7 @@ def postgres_url(postgres: str) -> Iterator[str]:
         connection.exec_driver_sql("DROP SCHEMA IF EXISTS hooks CASCADE")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def home_url(request: pytest.FixtureRequest) -> str:
     """The URL of a store, once in SQLite and once in PostgreSQL."""
     name = "store_url" if request.param == "sqlite" else "postgres_url"

@@ -168,6 +168,7 @@ def test_arbitrary_bytes_are_an_event(body: bytes) -> None:
     assert event_from(body).body_sha256
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

@@ -472,6 +472,7 @@ def test_command_reads_its_environment(filled: str) -> None:
     assert output.log == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("filled")
 def test_documented_log_config_makes_json_without_metrics(
     run: Runner, tmp_path: Path
@@ -497,6 +498,7 @@ def test_documented_log_config_makes_json_without_metrics(
     assert "METRIC" not in done.stderr
 
 
+@pytest.mark.slow
 def test_reading_does_not_load_the_web_side() -> None:
     code = (
         "import sys, tap_stairoids_webhooks.tap as _;"

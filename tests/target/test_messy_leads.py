@@ -42,6 +42,7 @@ def in_short(signal: dict[str, Any]) -> dict[str, Any]:
     return {**parts, "occurred_at": datetime.fromisoformat(time) if time else None}
 
 
+@pytest.mark.slow
 def test_messy_leads_become_the_signals_of_a_careful_person(
     sandbox: Sandbox, target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:

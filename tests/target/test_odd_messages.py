@@ -341,7 +341,9 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest, encoding: str) 
     assert target.states_in(done.stdout) == [{"at": "é日"}]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("value", ["x\0", "\ud83d"])
 def test_odd_text_in_one_record_stops_no_other(
     target: TargetUnderTest,
@@ -370,7 +372,9 @@ def test_odd_text_in_one_record_stops_no_other(
     assert run.outcomes == {"accepted": 3, "invalid": 1}
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(("odd", "shown"), [("\0", "\\u0000"), ("\ud83d", "\\ud83d")])
 def test_odd_text_in_an_error_is_stored_with_the_run(
     target: TargetUnderTest,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STREAMS = sorted(DATA.glob("*.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
 def test_every_record_of_a_real_tap_has_an_outcome_and_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest, path: Path

@@ -206,6 +206,7 @@ def test_waiting_delivery_shows_its_next_attempt(receiver: Receiver) -> None:
         assert "/send-again" not in get(sandbox).text
 
 
+@pytest.mark.slow
 def test_delivery_is_sent_again_to_the_edited_endpoint(
     sandbox: Sandbox, client: Client, receiver: Receiver
 ) -> None:

@@ -849,6 +849,7 @@ def test_missing_store_is_an_error(store_url: str) -> None:
     assert "there is no store" in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_secret_or_personal_is_logged(
     store: EventStore, store_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -862,6 +863,7 @@ def test_nothing_secret_or_personal_is_logged(
         assert canary not in done.output + caplog.text
 
 
+@pytest.mark.slow
 def test_many_events_are_taken_in_parts(
     store: EventStore, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

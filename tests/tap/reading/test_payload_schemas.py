@@ -105,6 +105,7 @@ def test_unexpected_value_fits_the_schema(
     assert kept.items() <= record["data"].items()
 
 
+@pytest.mark.slow
 @given(event=st.sampled_from(sorted(KNOWN_EVENTS)), payload=json_values)
 @settings(deadline=None, max_examples=150)
 def test_arbitrary_payload_fits_its_schema(event: str, payload: object) -> None:

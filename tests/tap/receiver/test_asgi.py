@@ -57,6 +57,7 @@ def _listens(port: int) -> bool:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 def test_uvicorn_serves_the_app_of_the_environment(home_url: str) -> None:
     factory = "tap_stairoids_webhooks.receiver:create_app"
     with serving(home_url, "--factory", factory) as url:
@@ -74,6 +75,7 @@ def test_uvicorn_serves_the_app_of_the_environment(home_url: str) -> None:
     assert stored_ids(home_url) == ["evt_1", "evt_2"]
 
 
+@pytest.mark.slow
 def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
     (tmp_path / "mounted.py").write_text(MOUNTED)
     with serving(store_url, "mounted:app", folder=tmp_path) as url:

@@ -248,6 +248,7 @@ def test_idle_connections_make_room_first(
         assert receiver.counts["too_many_connections"] == 31
 
 
+@pytest.mark.slow
 def test_connections_stay_below_the_limit_of_descriptors(store_url: str) -> None:
     limits = ["bash", "-c", 'ulimit -n 500; exec "$@"', "--"]
     with serving(store_url, *limits) as (_, url), ExitStack() as stack:

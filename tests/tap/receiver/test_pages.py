@@ -251,6 +251,7 @@ def test_secrets_show_their_use_in_the_store(store_url: str) -> None:
     assert '<span class="number">1</span>' in row
 
 
+@pytest.mark.slow
 def test_page_says_why_and_since_when_deliveries_are_refused(
     receiver: Receiver,
 ) -> None:
@@ -263,6 +264,7 @@ def test_page_says_why_and_since_when_deliveries_are_refused(
     assert "<title>Not ready" in page
 
 
+@pytest.mark.slow
 def test_page_has_the_limit_of_the_disk(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +302,7 @@ def test_missing_store_is_503(receiver: Receiver, store_url: str) -> None:
     assert "tore" in response.text
 
 
+@pytest.mark.slow
 def test_public_port_has_no_pages(receiver: Receiver) -> None:
     public = receiver.url.removesuffix("/webhooks/stairoids")
     headers = {"Authorization": f"Bearer {TOKEN}"}

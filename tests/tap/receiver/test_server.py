@@ -143,6 +143,7 @@ def test_acknowledged_is_stored_under_kill_9(store_url: str) -> None:
     assert len(stored) == len(set(stored))
 
 
+@pytest.mark.slow
 def test_sigterm_drains_and_exits_0(store_url: str) -> None:
     with serving(store_url) as (process, url):
         senders = Senders(url)
@@ -239,6 +240,7 @@ def test_log_level_warning_logs_ignored_secret_only(store_url: str) -> None:
         assert canary not in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stdout", "is_lost"), [(">&-", False), (">/dev/full", True)])
 def test_receiver_runs_without_stdout(
     store_url: str, stdout: str, *, is_lost: bool

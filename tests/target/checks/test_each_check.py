@@ -267,6 +267,7 @@ def run(target: TargetUnderTest) -> Callable[..., Run]:
     return run
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize("name", CASES)
 def test_check_sets_its_stream_aside_until_its_cause_is_gone(

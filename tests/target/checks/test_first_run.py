@@ -221,6 +221,7 @@ def test_signals_without_an_id_are_accounted_for(
     assert [run.outcomes for run in runs] == [{"accepted": 1}] * 3
 
 
+@pytest.mark.slow
 def test_lost_ledger_is_noticed_behind_a_page_of_another_type(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -409,6 +410,7 @@ def test_signals_of_a_forgotten_stream_are_accounted_for(
     assert (again.exit_code, again.outcomes) == (0, {"accepted": 3})
 
 
+@pytest.mark.slow
 def test_preview_and_check_compare_with_stairoids_only_if_asked(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -36,6 +36,7 @@ def rename(target: TargetUnderTest, *words: str) -> None:
 # Names of streams
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize("send", ["once", "on_change", "always"])
 def test_new_stream_that_takes_the_old_name_of_another_is_sent(

@@ -67,6 +67,7 @@ def allow(target: TargetUnderTest, stream: str = "trials") -> str:
 # Bulk change
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
     sandbox: Sandbox, target: TargetUnderTest
@@ -90,6 +91,7 @@ def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
     assert allow(target) == NOT_HELD
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_bulk_change_that_is_allowed_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest
@@ -106,6 +108,7 @@ def test_bulk_change_that_is_allowed_is_sent_once(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_bulk_change_after_a_first_run_that_did_not_end(
     sandbox: Sandbox, target: TargetUnderTest
@@ -126,6 +129,7 @@ def test_bulk_change_after_a_first_run_that_did_not_end(
     assert len(sandbox.signals) == 159
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize("is_before", [False, True])
 def test_people_beside_those_of_known_keys_are_no_bulk_change(
@@ -143,6 +147,7 @@ def test_people_beside_those_of_known_keys_are_no_bulk_change(
     assert len(sandbox.signals) == 200
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize("is_before", [False, True])
 def test_people_beside_filtered_ones_of_known_keys_are_no_bulk_change(
@@ -174,6 +179,7 @@ def test_other_people_in_two_states_are_a_bulk_change(
     assert len(sandbox.signals) == 60
 
 
+@pytest.mark.slow
 def test_known_people_of_shared_keys_are_counted_once(target: TargetUnderTest) -> None:
     second = [a_record(n, email=f"bea{n}@acme.example") for n in range(1, 61)]
     target.run(SCHEMA, *records(60, plan="a"), *second)
@@ -183,6 +189,7 @@ def test_known_people_of_shared_keys_are_counted_once(target: TargetUnderTest) -
     assert (run.exit_code, run.outcomes) == (0, {"accepted": 30})
 
 
+@pytest.mark.slow
 def test_other_people_that_no_check_counts_take_no_memory(
     target: TargetUnderTest,
 ) -> None:
@@ -212,6 +219,7 @@ def test_changes_behind_known_states_count_once_a_run_was_complete(
     assert len(sandbox.signals) == 60
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_log_of_several_states_continues_after_each_stop(
     sandbox: Sandbox, target: TargetUnderTest
@@ -224,6 +232,7 @@ def test_log_of_several_states_continues_after_each_stop(
     assert len(sandbox.signals) == 300
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_people_of_shared_keys_continue_after_a_first_run_that_did_not_end(
     sandbox: Sandbox, target: TargetUnderTest
@@ -237,6 +246,7 @@ def test_people_of_shared_keys_continue_after_a_first_run_that_did_not_end(
     assert len(sandbox.signals) == 201
 
 
+@pytest.mark.slow
 def test_records_of_a_first_run_are_not_known_to_its_own_checks(
     target: TargetUnderTest,
 ) -> None:
@@ -265,6 +275,7 @@ def test_bulk_change_works_on_postgresql(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.slow
 def test_bulk_change_stays_allowed_until_a_run_is_complete(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -282,6 +293,7 @@ def test_bulk_change_stays_allowed_until_a_run_is_complete(
     assert len(sandbox.signals) == KNOWN
 
 
+@pytest.mark.slow
 def test_allowed_stream_is_checked_again_though_another_one_is_set_aside(
     target: TargetUnderTest,
 ) -> None:
@@ -301,6 +313,7 @@ def test_allowed_stream_is_checked_again_though_another_one_is_set_aside(
     assert run("c").outcomes == {"pending": 120}
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_bulk_change_may_be_expected_by_the_mapping(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +328,7 @@ def test_bulk_change_may_be_expected_by_the_mapping(
         assert (run.exit_code, run.outcomes) == (0, {"accepted": KNOWN})
 
 
+@pytest.mark.slow
 def test_column_that_changes_at_every_sync_is_ignored_from_then_on(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -557,6 +571,7 @@ def test_after_60_seconds_or_with_a_full_queue_at_most_the_limit_leaves(
     assert len(checks.kept_back()) == KNOWN - LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bulk_changes", ["check", "expected"])
 def test_states_that_return_wait_within_limits(
     sandbox: Sandbox,
@@ -599,6 +614,7 @@ def test_rows_of_one_key_that_wait_beyond_the_limits_are_not_sent_again(
     assert (run.exit_code, len(sandbox.signals)) == (1, 80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [20_000, 1 << 20])
 def test_older_states_wait_within_limits(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, size: int
@@ -641,6 +657,7 @@ def test_changes_up_to_the_limit_are_sent(target: TargetUnderTest) -> None:
     assert read(target, "c", LIMIT + 1).exit_code == 1
 
 
+@pytest.mark.slow
 def test_new_records_are_no_bulk_change(target: TargetUnderTest) -> None:
     target.run(SCHEMA, *records(10, plan="a"))
 
@@ -672,6 +689,7 @@ def test_replay_neither_counts_as_a_bulk_change_nor_ends_the_check(
     assert (run.exit_code, len(sandbox.signals)) == (0, LIMIT)
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_order_that_starts_again_is_a_bulk_change_until_it_is_accepted(
     sandbox: Sandbox, target: TargetUnderTest
@@ -695,6 +713,7 @@ def test_order_that_starts_again_is_a_bulk_change_until_it_is_accepted(
     assert (accepted.exit_code, len(sandbox.signals)) == (0, 160)
 
 
+@pytest.mark.slow
 def test_signal_that_was_set_aside_leaves_no_state(target: TargetUnderTest) -> None:
     schema = a_schema(plan="string", n="integer")
     mapping = [{"stream": "trials", "properties": ["plan"]}]
@@ -1038,6 +1057,7 @@ def test_renamed_stream_with_a_new_column_and_another_type_of_key_is_set_aside(
     assert len(sandbox.signals) == 6
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize(
     ("before", "now", "where", "advice"),
@@ -1072,6 +1092,7 @@ def test_pipeline_with_another_namespace_is_set_aside(
     assert again.outcomes == {"duplicate": 70}
 
 
+@pytest.mark.slow
 @on_both_connectors
 def test_pipeline_with_another_namespace_is_set_aside_at_its_next_full_table(
     sandbox: Sandbox, target: TargetUnderTest
@@ -1090,6 +1111,7 @@ def test_pipeline_with_another_namespace_is_set_aside_at_its_next_full_table(
     assert len(sandbox.signals) == 140
 
 
+@pytest.mark.slow
 def test_two_namespaces_may_send_other_signals_of_the_same_rows(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -1295,6 +1317,7 @@ def test_once_for_other_people_is_set_aside(
     assert len(sandbox.signals) == 60
 
 
+@pytest.mark.slow
 @on_both_connectors
 @pytest.mark.parametrize("is_older", [False, True])
 @pytest.mark.parametrize("way", ["allow", "baseline"])
@@ -1351,6 +1374,7 @@ def test_known_stream_whose_records_all_become_invalid_is_set_aside(
     assert len(sandbox.signals) == 30
 
 
+@pytest.mark.slow
 def test_nine_tenths_of_the_last_200_records_may_not_be_invalid(
     target: TargetUnderTest,
 ) -> None:
@@ -1632,6 +1656,7 @@ def test_signals_that_wait_when_a_limit_ends_the_run_are_counted_once(
     assert run.report["adds_up"]
 
 
+@pytest.mark.slow
 def test_signals_that_wait_when_a_limit_ends_the_run_before_its_input_are_counted_once(
     target: TargetUnderTest,
 ) -> None:

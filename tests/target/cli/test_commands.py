@@ -333,6 +333,7 @@ def test_unknown_log_level_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     assert "Error: `LOGLEVEL` must be DEBUG, INFO, WARNING or ERROR." in done.stderr
 
 
+@pytest.mark.slow
 def test_help_loads_no_slow_module() -> None:
     code = (
         "import sys, target_stairoids.cli.main as _;"

@@ -284,7 +284,8 @@ def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
 def test_export_of_another_ledger_or_namespace_closes_no_dead_letter_here(
     sandbox: Sandbox, target: TargetUnderTest, other: str
 ) -> None:
-    theirs = {"ledger_url": f"sqlite:///{target.folder}/{other}", "namespace": "b"}
+    url = f"sqlite:///{target.folder}/{other}"
+    theirs: dict[str, Any] = {"ledger_url": url, "namespace": "b"}
     sandbox.faults.add(Fault(kind="status", status=422, count=2))
     target.run(a_schema(), a_record(1), **theirs)
     target.run(a_schema(), a_record(2))

@@ -47,6 +47,7 @@ def read(text: bytes, *key: str) -> Record:
     return RecordReader([key]).read(msgspec.Raw(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(records, st.sets(st.sampled_from("abc")))
 def test_text_and_fields_make_the_same_record(

@@ -76,6 +76,7 @@ def test_preview_shows_signals_and_writes_nothing(
     assert not (target.folder / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_preview_counts_the_signals_that_the_run_sends(target: TargetUnderTest) -> None:
     mapping = yaml.safe_load(TEN_LINES)
     before = previewed(target, POSTGRES, **mapping)
@@ -113,7 +114,7 @@ def test_preview_table_has_fields_reasons_and_time(
 ) -> None:
     messages = text_of([a_schema(company_website="string"), a_record(1), a_record(2)])
 
-    limits = {"requests_per_minute": 60, "max_signals_per_run": 1}
+    limits: dict[str, Any] = {"requests_per_minute": 60, "max_signals_per_run": 1}
     done = signals(target, "preview", text=messages, **limits)
 
     assert "Stream trials, mapping trials" in done.stdout

@@ -102,6 +102,7 @@ def test_claims_of_a_dead_run_are_taken_over_once(opened: Opened) -> None:
         assert not transaction.take_over(taken[0])
 
 
+@pytest.mark.slow
 def test_killed_process_is_dead_at_once_and_a_paused_one_lives(
     ledger: Ledger, url: str
 ) -> None:

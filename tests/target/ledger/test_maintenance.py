@@ -364,6 +364,7 @@ def few_parameters() -> Iterator[None]:
     event.remove(Engine, "connect", limit)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_parameters")
 def test_any_number_of_dead_letters_can_be_listed_resolved_and_discarded(
     tmp_path: Path,

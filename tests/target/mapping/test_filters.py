@@ -100,6 +100,7 @@ def test_zone_of_the_machine_is_not_read_as_utc(
     time.tzset()
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(name=st.sampled_from(sorted(FILTERS)), value=anything)
 def test_no_value_makes_a_filter_fail(name: str, value: object) -> None:

@@ -632,6 +632,7 @@ objects = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_flat", [False, True])
 @given(found=objects)
 def test_inference_never_mixes_two_objects(
@@ -1020,6 +1021,7 @@ def calls_for(columns: int) -> int:
     return calls
 
 
+@pytest.mark.slow
 def test_cost_of_a_schema_is_linear_in_its_columns() -> None:
     calls_for(1_600)  # fills the caches of names
 

@@ -54,6 +54,7 @@ def is_valid_domain(text: str) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(odd_texts)
 @example("ada@x.com" + ZERO_WIDTH)
@@ -83,6 +84,7 @@ def test_cleaned_values_are_valid_and_stay_as_they_are(text: str) -> None:
     is_email(text)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(odd_texts | st.lists(names).map(" ".join))
 @example('"ada;"')

@@ -286,6 +286,7 @@ values = st.recursive(
 words = st.sampled_from(["", "a", "acme.com", "a@acme.com", "a@b", "\n", " "])
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {},
@@ -310,6 +311,7 @@ def test_checked_signal_keeps_the_rules_of_the_api(fields: dict[str, Any]) -> No
     assert is_valid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "compiled_mapping",
     [INFERRED, MAPPED],

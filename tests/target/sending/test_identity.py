@@ -150,6 +150,7 @@ def test_each_mapping_of_a_shared_key_sends_a_change_that_another_has_sent(
     assert len(sandbox.signals) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", ["on_change", "once"])
 @pytest.mark.parametrize(
     "change",
@@ -177,6 +178,7 @@ def test_rows_that_share_a_key_are_each_sent_once(
     assert nights.sent == [400, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 399], ids=["first row", "second row"])
 def test_one_of_the_rows_that_share_a_key_changes(nights: Nights, number: int) -> None:
     rows = two_rows_per_key()
@@ -264,6 +266,7 @@ def test_null_or_empty_key_identifies_nothing(
     assert nights.sent == [3, 0, 0]
 
 
+@pytest.mark.slow
 def test_null_keys_are_counted_in_one_warning(
     nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -446,6 +449,7 @@ def test_another_spelling_of_a_time_is_no_change(
     assert nights.sent == [1, 0, 0, 0, 1, 0]
 
 
+@pytest.mark.slow
 def test_mapping_gains_a_property(nights: Nights) -> None:
     nights.run(*(a_row("A", f"u{key}", key, plan=None) for key in KEYS))
     rows = [a_row("A", f"u{key}", key, plan="pro") for key in KEYS]
