@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import os
 import ssl
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from http import HTTPStatus
 from http.client import HTTPException, RemoteDisconnected
 from io import BufferedReader
@@ -40,6 +41,7 @@ _OBSTACLES = (
 )
 
 _LARGEST_RESPONSE = 1 << 22  # a page of 200 signals with large properties fits
+_POLL_SECONDS = 0.1  # between two questions whether a call is over
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 
 
@@ -153,10 +155,16 @@ def session_of_whole_responses(adapter: WholeAdapter | None = None) -> Session:
     return session
 
 
-def within(seconds: float, call: Callable[[], Result]) -> Result:
+def within(
+    seconds: float,
+    call: Callable[[], Result],
+    *,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Result:
     """Return the result of a call, however slowly the host name or parts come.
 
-    After a `TimeoutError`, it goes on in a thread that delays no exit.
+    `TimeoutError` after these seconds, or soon after `is_over` is true. The call then
+    goes on in a thread that delays no exit.
     """
     result: Future[Result] = Future()
 
@@ -167,7 +175,11 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
             result.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    return result.result(timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while not is_over() and (left := deadline - time.monotonic()) > 0:
+        if wait([result], min(left, _POLL_SECONDS)).done:
+            break
+    return result.result(timeout=0)
 
 
 def text_of(response: Response) -> bytes:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -215,27 +215,37 @@ class Client:
 
     Args:
         timeout: Seconds to wait for a connection, and for each part of a response.
+        is_over: Whether to wait for nothing more that is read, such as after SIGTERM.
 
     Raises:
         ConfigError: The environment names certificates that are not there.
     """
 
-    def __init__(self, api_url: str, api_key: str, *, timeout: float) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        api_key: str,
+        *,
+        timeout: float,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         if wrong := http.environment_error(api_url):
             raise ConfigError(wrong)
         self._api_url = api_url
         self._signals_url = f"{api_url}/signals"
         self._auth = http.BearerAuth(api_key)
-        self._timeout = timeout
+        self._timeout, self._is_over = timeout, is_over
         self._of_thread = _ThreadSession(self._signals_url, self._auth)
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(
+        cls, settings: Settings, *, is_over: Callable[[], bool] = lambda: False
+    ) -> Self:
         """Return a client with the URL, the key and the timeout of the settings."""
         timeout = settings.request_timeout_seconds
-        return cls(settings.api_url, settings.api_key, timeout=timeout)
+        return cls(settings.api_url, settings.api_key, timeout=timeout, is_over=is_over)
 
     def post_signal(self, body: bytes) -> Response:
         """Send one signal."""
@@ -269,7 +279,7 @@ class Client:
                 session.close()
 
         try:
-            return http.within(2 * self._timeout, read)
+            return http.within(2 * self._timeout, read, is_over=self._is_over)
         except TimeoutError:
             failure = "no response in time"
         except Exception as error:  # noqa: BLE001 - such as a redirect to no URL

@@ -73,9 +73,9 @@ class Scheduler:
         self._stop = stop
         self._suppression = suppression
         timeout = settings.request_timeout_seconds
-        self._client = Client(settings.api_url, settings.api_key, timeout=timeout)
+        self._client = Client.of(settings, is_over=lambda: stop.is_hard)
         self.pool: WorkerPool[QueuedSignal] = WorkerPool(
-            self._client, settings.max_in_flight, patience=2 * timeout
+            Client.of(settings), settings.max_in_flight, patience=2 * timeout
         )
         self.limiter = RateLimiter(settings.requests_per_minute)
         self.check = (LedgerRebuild if settings.rebuilds else FirstRunCheck)(

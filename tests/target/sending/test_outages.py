@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import create_engine, text
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.ledger.schema import LOCK_CLASS
 from tests.support.forks import Forked, program
+from tests.support.raw_server import Server, raw, running
 from tests.support.singer_io import (
     Message,
     TargetUnderTest,
@@ -133,6 +135,39 @@ def test_sigterm_ends_a_baseline_without_another_request(
     assert emitted == b'{"at":1}\n'
     assert exit_code == 128 + signal.SIGTERM
     assert len(sandbox.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("response", "settings"),
+    [
+        (raw(201, '{"id": "sig_1"}'), {"api_key": "sk_new"}),
+        (b"", {}),
+        (None, {"first_run": "baseline"}),
+    ],
+    ids=["a new key", "a claim", "the end of a baseline"],
+)
+def test_sigterm_ends_a_run_that_waits_for_a_request_of_its_own(
+    target: TargetUnderTest, response: bytes | None, settings: dict[str, Any]
+) -> None:
+    silence = threading.Event()
+    with running(server := Server()):
+        target.config |= {"api_url": server.url, "outage_seconds": 0}
+        if response is not None:
+            server.response = response
+            target.run(*MESSAGES[:2])
+        server.response = lambda _connection: silence.wait()
+        before = len(server.requests)
+        with target.start(**settings, request_timeout_seconds=300) as process:
+            assert process.stdin
+            process.stdin.write(text_of([a_schema(), a_record(99)]).encode())
+            process.stdin.close()
+            wait_until(lambda: len(server.requests) > before)
+            process.send_signal(signal.SIGTERM)
+            exit_code = process.wait(timeout=60)
+        silence.set()
+
+    assert exit_code == 128 + signal.SIGTERM
+    assert len(server.requests) == before + 1
 
 
 def test_full_disk_ends_the_run_and_the_next_one_resumes(
