@@ -292,7 +292,13 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
       tap-x --config tap.json | stairoids-signals ledger baseline --config config.json
     """
     from target_stairoids.dry_run.runner import run
+    from target_stairoids.target import settings_from
 
+    if settings_from(config_inputs).dry_run:
+        raise ConfigError(
+            "`dry_run` is set, so the baseline would remember no record, and the next "
+            "run would send them all. Remove `dry_run`."
+        )
     options.log_the_run()
     run(config_inputs, messages, first_run="baseline", remembers_all=True)
 

@@ -42,6 +42,8 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
         yield "No signals were lost. The next run resumes the pending ones."
     if outcomes[Outcome.WOULD_SEND] and is_dry:
         yield "This was a dry run. Without `dry_run` it sends."
+    if outcomes[Outcome.BASELINED] and is_dry:
+        yield "This was a dry run, so the ledger remembers none of these records."
 
 
 def _suppression_changes(reasons: list[dict[str, Any]]) -> Iterator[str]:

@@ -411,6 +411,14 @@ def test_baseline_of_an_input_without_a_stream_fails(
     assert (command.returncode, command.stdout) == (0, '{"at":2}\n')
 
 
+def test_dry_run_is_no_baseline(target: TargetUnderTest) -> None:
+    messages = text_of([a_schema(), a_record(1)])
+    done = signals(target, "ledger", "baseline", text=messages, dry_run=True)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "`dry_run` is set, so the baseline would remember no record" in done.stderr
+
+
 @pytest.mark.parametrize("decision", ["baseline", "allow"])
 def test_stream_that_an_unfinished_baseline_never_read_is_not_sent(
     sandbox: Sandbox, target: TargetUnderTest, decision: str

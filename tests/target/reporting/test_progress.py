@@ -258,6 +258,8 @@ def test_dry_run_says_that_it_was_one() -> None:
 
     assert list(next_steps(dry)) == ["This was a dry run. Without `dry_run` it sends."]
     assert list(next_steps(a_report(would_send=1))) == []  # of a rebuild
+    (baseline,) = next_steps(a_report(run=0, baselined=1))
+    assert "the ledger remembers none of these records" in baseline
 
 
 def test_pending_signals_of_a_failed_run_have_no_next_step() -> None:
