@@ -350,7 +350,8 @@ class RecordOutcomes:
 
     def baselined(self) -> dict[str, frozenset[str]]:
         """Return streams, and their mappings whose baseline ended with the input."""
-        return {name: stream.baselines for name, stream in self._read.items()}
+        its = self._read.items()
+        return {n: frozenset() if s.counts.replayed else s.baselines for n, s in its}
 
     @property
     def cut_baselines(self) -> set[str]:

@@ -376,6 +376,21 @@ def test_rest_of_an_unfinished_baseline_is_sent_by_no_later_run(
     assert (len(new) == 2) is (decision == "baseline")
 
 
+def test_replay_of_dead_letters_ends_no_baseline(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(SCHEMA, *records(1, email=None))
+    target.config["first_run"] = "baseline"
+    text = text_of([SCHEMA, *records(20, plan="a")])
+    signals(target, "ledger", "baseline", text=text[:-500])
+
+    signals(target, "dead-letters", "replay")
+    night = target.run_text(text)
+
+    assert "accepted" not in night.outcomes
+    assert sandbox.signals == []
+
+
 def test_baseline_of_a_stream_whose_people_come_with_a_later_schema_is_unfinished(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
