@@ -414,8 +414,7 @@ class Run:
     def _may_remember(self, stream: Stream) -> bool:
         held_back = {name for _, name in self._scheduler.held_back}
         is_held_back = stream.schema.name in held_back
-        may = not is_held_back and not self._settings.is_partial
-        return may and self._outcomes.may_remember(stream)
+        return not is_held_back and self._outcomes.may_remember(stream)
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         exit_code = 0
@@ -430,11 +429,12 @@ class Run:
         self._scheduler.close()
         facts = None
         if is_ledger_usable and not self._settings.dry_run:
+            is_partial, streams = self._settings.is_partial, self.records.streams
             self._ledger.end_run(
                 exit_code,
                 report,
                 reason="" if failure is None else str(failure),
-                mappings=self.records.streams.made(self._may_remember),
+                mappings={} if is_partial else streams.made(self._may_remember),
                 complete=self._outcomes.complete(),
                 baselined=self._outcomes.baselined(),
             )

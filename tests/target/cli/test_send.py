@@ -106,6 +106,20 @@ def test_baseline_of_a_stream_does_not_end_with_one_sent_record(
     assert len(sandbox.signals) == 1
 
 
+def test_sent_record_leaves_the_others_to_the_baseline_of_the_next_run(
+    sandbox: Sandbox, target: TargetUnderTest, messages: Path
+) -> None:
+    target.config["first_run"] = "baseline"
+
+    signals(target, "send", messages, "--limit", "1")
+    run = target.run_text(messages.read_text())
+    later = target.run_text(messages.read_text() + text_of([a_record(5)]))
+
+    assert run.outcomes == {"duplicate": 1, "baselined": 5}
+    assert later.outcomes == {"duplicate": 6, "accepted": 1}
+    assert emails_in(sandbox) == ["u5@example.com"]
+
+
 def test_send_is_no_empty_baseline_of_a_new_ledger(
     target: TargetUnderTest, messages: Path
 ) -> None:
