@@ -161,5 +161,5 @@ def reason_of(error: Exception) -> str:
     cause = getattr(error, "orig", None) or getattr(error, "strerror", None)
     reason = str(cause or type(error).__name__).strip().partition("\n")[0]
     if reason == "unable to open database file":  # as SQLite says of each cause
-        reason += ", so it may be a folder, or one that this user may not open"
+        reason += ", so it may be a folder, or you may not write to it or to its folder"
     return reason
