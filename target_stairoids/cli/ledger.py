@@ -345,6 +345,11 @@ def rebuild(
     for outcome, count in sorted(outcomes.items()):
         if outcome is not Outcome.UNKNOWN:
             click.echo(f"{outcome}: {count:,}")
+    if not (found or missing or unclear):
+        click.echo(
+            "No record of MESSAGES is new to the ledger, so no signals were compared. "
+            "If a run is held back, use an output of the tap that has later records."
+        )
     if is_refused:
         raise StairoidsError(
             "Nothing was written. Stairoids has signals that MESSAGES does not "

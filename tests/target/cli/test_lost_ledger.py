@@ -177,6 +177,24 @@ def test_old_copy_gets_the_signals_that_it_lacks(
     assert len(sandbox.signals) == 202
 
 
+def test_rebuild_from_known_records_says_that_it_compared_nothing(
+    target: TargetUnderTest,
+) -> None:
+    """The old copy lacks the signal of 2, and the run stays held back."""
+    target.run(A_SCHEMA, *trials(1))
+    shutil.copy(target.folder / "ledger.db", target.folder / "copy.db")
+    target.run(A_SCHEMA, *trials(2))
+    lose_ledger(target)
+    (target.folder / "copy.db").rename(target.folder / "ledger.db")
+    messages = [A_SCHEMA, *trials(1)]
+
+    done = command(target, "ledger", "rebuild", text=text_of(messages))
+
+    assert done.returncode == 0
+    assert "no signals were compared" in done.stdout.splitlines()[-1]
+    assert rebuild(target, *messages, *trials(2)) == (1, 0, 0)
+
+
 def test_changed_record_is_not_there_and_is_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
