@@ -16,7 +16,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partialmethod
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -104,8 +104,7 @@ class Database(ABC):
             StoreMissingError: There is no database.
         """
 
-    @abstractmethod
-    def lock(self, connection: sa.Connection) -> None:
+    def lock(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite has it
         """Wait until no other transaction appends; the commit releases the lock."""
 
     def check_encoding(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite stores any text
@@ -184,7 +183,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: os.stat_result | None = None  # the file that a writer opened
+        self._opened: os.stat_result | None = None  # the file of the connections
         self.place = str(path)
         self.url = f"sqlite:///{path}"
 
@@ -207,24 +206,8 @@ class SqliteDatabase(Database):
     def reader(self) -> sa.Engine:
         if not self.path.is_file():
             raise StoreMissingError(missing(self.place))
+        self._opened = self.path.stat()
         return self._engine("ro", begin="BEGIN")
-
-    @override
-    def lock(self, connection: sa.Connection) -> None:
-        """Check that the file is still there; ``BEGIN IMMEDIATE`` has taken the lock.
-
-        Raises:
-            StoreUnavailableError: The rows would go into a file that was removed.
-        """
-        if self._opened is None:
-            return  # read-only: SQLite refuses to write
-        with suppress(OSError):
-            if os.path.samestat(self.path.stat(), self._opened):
-                return
-        raise StoreUnavailableError(
-            f"the store {self.place} was moved or removed: put it back; if that is a "
-            "copy, start the receiver again"
-        )
 
     @override
     def scrub(self) -> None:
@@ -284,8 +267,19 @@ class SqliteDatabase(Database):
         if mode == "rw":
             sa.event.listen(engine, "connect", self._require_wal)
         if begin is not None:
-            sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql(begin))
+            sa.event.listen(engine, "begin", partial(self._begin, begin))
         return engine
+
+    def _begin(self, begin: str, connection: sa.Connection) -> None:
+        """Begin a transaction, unless its file is no longer the store."""
+        connection.exec_driver_sql(begin)
+        with suppress(OSError):
+            if self._opened and os.path.samestat(self.path.stat(), self._opened):
+                return
+        raise StoreUnavailableError(
+            f"the store {self.place} was moved or removed: put it back; if that is a "
+            "copy, start the receiver again"
+        )
 
     def _require_wal(self, connection: sqlite3.Connection, _record: object) -> None:
         (journal,) = connection.execute("PRAGMA journal_mode").fetchone()

@@ -36,6 +36,7 @@ from tests.support.webhook_builders import EMAIL, a_body, a_delivery
 from tests.tap.receiver.test_admin import administered, get
 from tests.tap.receiver.test_app import until
 from tests.tap.receiver.test_recovery import locked
+from tests.tap.test_bookmarks import copied, put_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -661,6 +662,18 @@ def test_running_forwarder_delivers_new_events_and_retried_failures(
         until(lambda: sorted(handler.ids) == ["evt_0_0", "evt_9_9"])
 
     assert handler.requests == {"evt_0_0": 9, "evt_9_9": 1}
+
+
+def test_running_forwarder_delivers_the_events_of_a_copy_that_was_put_back(
+    store: EventStore, store_url: str, tmp_path: Path
+) -> None:
+    fill(store, accounts=1, number=1)
+    with running_forwarder(store_url) as handler:
+        until(lambda: len(handler.ids) == 1)
+        put_back(copied(store_url, tmp_path), store_url)
+        with EventStore.open(store_url) as other:
+            other.append([of_account(9, 9)])
+        until(lambda: handler.ids[-1] == "evt_9_9")
 
 
 def test_running_forwarder_is_not_forgotten(home: EventStore, home_url: str) -> None:
