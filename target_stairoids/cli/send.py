@@ -96,6 +96,7 @@ def _chosen(
     """Yield the lines of the chosen records, each after the SCHEMA of its stream."""
     from target_stairoids.input import message_from
     from target_stairoids.mapping.config import items_of
+    from target_stairoids.mapping.schema import check_message
     from target_stairoids.target import settings_from
 
     items = settings_from(config_inputs).signals
@@ -108,6 +109,7 @@ def _chosen(
         message = message_from(line, number)
         name, kind = str(message.get("stream")), message["type"]
         if kind == "SCHEMA":
+            check_message({"stream": None, "schema": None, **message})
             of_items = (item.key for item in items_of(name, items))
             keys = [message.get("key_properties") or (), *of_items]
             schemas[name] = line, list(filter(None, keys))

@@ -274,6 +274,18 @@ def test_wrong_choice_is_one_sentence_and_leaves_nothing(
     assert not (target.folder / "ledger.db").exists()
 
 
+@pytest.mark.parametrize("keys", [7, [[7]]])
+def test_odd_key_of_a_schema_is_one_sentence(
+    target: TargetUnderTest, messages: Path, keys: object
+) -> None:
+    messages.write_text(text_of([{**a_schema(), "key_properties": keys}, a_record(7)]))
+
+    done = signals(target, "send", messages, "--key", "7")
+
+    assert done.returncode == 1
+    assert "stream `trials` is wrong: `key_properties` is not a list" in done.stderr
+
+
 @pytest.mark.parametrize(
     "words", [[], ["--key", "1"], ["--json", "{}", "--limit", "1"]]
 )
