@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from stairoids_common.text import visible
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from target_stairoids.exceptions import StairoidsError
 
@@ -35,7 +36,7 @@ class ConnectorError(Exception):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         self.exit_code = exit_code
-        super().__init__(message)
+        super().__init__(visible(message))
 
 
 class WrongConfigError(ConnectorError):

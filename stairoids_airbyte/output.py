@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from stairoids_airbyte.exceptions import BrokenError
 from stairoids_airbyte.protocol import Message, log_message
+from stairoids_common.text import visible
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 #: Python's level -> Airbyte's name for it.
@@ -50,7 +51,7 @@ class LogHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         level = _LEVELS.get(record.levelno, record.levelname)
-        write(log_message(level, self.format(record)))
+        write(log_message(level, visible(self.format(record))))
 
 
 def log_as_messages() -> None:

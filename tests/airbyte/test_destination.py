@@ -164,6 +164,20 @@ def test_failed_check_has_a_reason_without_values(
     assert "canary" not in printed
 
 
+def test_name_that_is_not_unicode_is_written_with_an_escape(
+    destination: Destination,
+) -> None:
+    destination.config["\ud800"] = "canary"
+    _, checked = destination.run("check")
+    code, written = destination.write(a_catalog(), a_record(1))
+
+    (message,) = messages_in(checked, "CONNECTION_STATUS")
+    (error,) = errors_in(written)
+    assert (code, error["failure_type"]) == (1, "config_error")
+    for told in (message["connectionStatus"], error):
+        assert "`\\ud800` is not a setting" in told["message"]
+
+
 def test_check_during_an_outage_fails(
     destination: Destination, sandbox: Sandbox
 ) -> None:
