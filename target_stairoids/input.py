@@ -56,13 +56,15 @@ def _decoded(line: bytes | str, place: str) -> object:
         return _decoder.decode(line)
     except RecursionError as error:
         raise MessageError(f"{place} is nested too deeply.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError):
-        pass
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError) as problem:
+        is_cut = str(problem) == "Input data was truncated"
     try:
         return json_value(line)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise MessageError(
-            f"{place} is not JSON. Does the tap print something else to stdout?"
+            f"{place} has only a part of a message. Did the tap end within it?"
+            if is_cut
+            else f"{place} is not JSON. Does the tap print something else to stdout?"
         ) from error
 
 

@@ -38,6 +38,8 @@ def emails(sandbox: Sandbox) -> list[str]:
     ("bad", "error"),
     [
         ("not json", "Line 4 of the input is not JSON"),
+        ('{"type":"RECORD","record":{"id":1}', "Line 4 of the input has only a part"),
+        ('{"type":"RECORD","stream":"tri', "Line 4 of the input has only a part"),
         ('["RECORD"]', "Line 4 of the input is not a Singer message"),
         ('{"type":"FANCY"}', "unknown type `FANCY`"),
         ('{"type":"RECORD","stream":"trials"}', "lacks its record"),
