@@ -282,11 +282,22 @@ def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
         case {"streams": [*streams]}:
             if not all(map(_is_of_catalog, streams)):
                 problem = f"{name}: a stream has no name, or no columns"
+            elif not _is_readable(content):
+                problem = f"{name}: the `metadata` or the `schema` of a stream is wrong"
         case _:
             problem = f"{name}: no list `streams`"
     if problem:
         raise WrongConfigError([f"{kind}: {problem}; {remedy}"])
     return StringIO(json.dumps(content))
+
+
+def _is_readable(catalog: dict[str, Any]) -> bool:
+    """Return whether the SDK can read a catalog, which people edit by hand."""
+    try:
+        Catalog.from_dict(catalog)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_of_catalog(stream: object) -> bool:

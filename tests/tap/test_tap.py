@@ -162,6 +162,10 @@ def test_full_table_run_emits_all_records_after_the_same_state(
             '{"streams": [{"tap_stream_id": "events", "schema": {"properties": {}}}]}',
             "a stream has no name, or no columns; write it again",
         ),
+        (
+            '{"streams": [{"tap_stream_id": "a", "schema": {"properties": {"b": 7}}}]}',
+            "the `metadata` or the `schema` of a stream is wrong; write it again",
+        ),
     ],
 )
 def test_odd_catalog_is_one_sentence(
