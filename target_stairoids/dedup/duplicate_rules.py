@@ -178,6 +178,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         send: `once`, `on_change` or `always`.
         is_person: Whether the entity is a person instead of the record's key.
         is_replay: Whether a person sends a dead letter again.
+        may_fail: Whether the entity's only signal is in the queue and may be rejected.
     """
 
     latest: Latest | None
@@ -187,6 +188,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     read: Read = Read.NOT_YET
     is_person: bool = False
     is_replay: bool = False
+    may_fail: bool = False
 
 
 SEND = Step(Action.SEND)
@@ -202,6 +204,7 @@ OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
 _HOLD = Step(Action.HOLD)
 _SHARE = Step(Action.SHARE)
 _LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
+IF_REJECTED = Step(Action.SEND, "its signal was rejected")  # the one before it
 
 
 def decide(version: Version, facts: Facts) -> Step:  # noqa: PLR0911 - one branch per rule
@@ -223,7 +226,7 @@ def decide(version: Version, facts: Facts) -> Step:  # noqa: PLR0911 - one branc
             return _DUPLICATE if before else _HOLD
         return _SHARE
     if send == "once" and latest.done:
-        return _DUPLICATE
+        return IF_REJECTED if facts.may_fail else _DUPLICATE
     if facts.is_replay:
         return SEND
     return _decide_by_order(version, latest, facts, before)

@@ -55,6 +55,7 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
         before: The entity's last state before.
         row: The entity's last state after it.
         latest: The same, with the changes by later records.
+        is_first: Whether no other signal of its entity was in the queue before.
     """
 
     number: int
@@ -64,6 +65,7 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
     before: Latest | None
     row: Latest
     latest: Latest
+    is_first: bool
     is_claimed: bool = False
 
 
@@ -159,6 +161,11 @@ class WriteBuffer:
         expected = self._expected.get(key)
         return 0 if expected is None else min(expected.number, 0)
 
+    def may_fail(self, key: Key) -> bool:
+        """Return whether one signal of an entity is in the queue, read by this run."""
+        expected = self._expected.get(key)
+        return expected is not None and expected.is_first
+
     # Changes
 
     def settle(self, version: Version, outcome: Outcome) -> None:
@@ -244,7 +251,9 @@ class WriteBuffer:
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
         state = _settled(version, Outcome.ACCEPTED, run)
-        its = _Expected(number, version.key, version, state, before, after, after)
+        is_first = number > 0 and version.key not in self._expected
+        parts = version.key, version, state, before, after, after, is_first
+        its = _Expected(number, *parts)
         self._signals[number] = self._expected[version.key] = its
         self._of_record[version.record_key].append(its)
         self.claims += number < 0

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
+    IF_REJECTED,
     REJECTED,
     SEND,
     Action,
@@ -319,6 +320,7 @@ class Identity:
             read=read,
             is_person=is_person,
             is_replay=mapped.dead_letter is not None,
+            may_fail=self._buffer.may_fail(version.key),
         )
         step = decide(version, facts)
         before = last_sent(version, facts.states, facts.send)
@@ -423,7 +425,8 @@ def _is_same(held: Version, version: Version, send: str) -> bool:
 def _is_other_row(step: Step, version: Version, latest: Latest | None) -> bool:
     """Return whether a state to send is no later state of the row that was read."""
     last = latest.bookmark_value if latest else None
-    return step.action is Action.SEND and not is_before(last, version.bookmark_value)
+    is_sent = step.action is Action.SEND and step is not IF_REJECTED
+    return is_sent and not is_before(last, version.bookmark_value)
 
 
 def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:

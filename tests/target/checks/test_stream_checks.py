@@ -91,6 +91,19 @@ def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
     assert allow(target) == NOT_HELD
 
 
+def test_changes_of_rejected_records_are_no_bulk_change(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    sandbox.faults.set([Fault(kind="status", status=422, containing='"plan":"a"')])
+    known = records(100, start=61)
+    for some in range(0, 60, 20):  # the circuit breaker stops at 25 in a row
+        rejected = target.run(SCHEMA, *records(20, start=some, plan="a"), *known)
+    run = target.run(SCHEMA, *records(60, start=0, plan="b"), *known)
+
+    assert rejected.outcomes == {"rejected": 20, "duplicate": 100}
+    assert run.outcomes == {"accepted": 60, "duplicate": 100}
+
+
 @pytest.mark.slow
 @on_both_connectors
 def test_bulk_change_that_is_allowed_is_sent_once(

@@ -45,6 +45,7 @@ HOLD, SHARE = Step(Action.HOLD), Step(Action.SHARE)
 WAS_REJECTED = Step(Action.DUPLICATE, "was rejected before")
 SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
 SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
+IF_REJECTED = Step(Action.SEND, "its signal was rejected")
 OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
 RETURNED = Step(
     Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
@@ -152,6 +153,9 @@ ROWS = {
     ),
     # Once
     "`once`, another state": row(DUPLICATE, send="once"),
+    "`once`, another state, the first one may be rejected": row(
+        IF_REJECTED, send="once", may_fail=True
+    ),
     "`once`, nothing was sent yet": row(SEND, last(done=False), send="once"),
     "a person sends another state": row(SEND, is_replay=True, states=sent(1)),
     "`once`, a person sends another state": row(

@@ -40,6 +40,10 @@ SINGLE = [
     ),
     (
         "checks/test_stream_checks.py",
+        "test_changes_of_rejected_records_are_no_bulk_change",
+    ),
+    (
+        "checks/test_stream_checks.py",
         "test_changes_behind_known_states_count_once_a_run_was_complete",
     ),
     (

@@ -724,6 +724,23 @@ def test_rejected_state_fills_in_no_domain(
     assert run.outcomes == {"duplicate": 1}
 
 
+def test_later_state_is_sent_with_once_if_stairoids_rejects_the_first_one(
+    nights: Nights, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.faults.set([Fault(kind="status", status=422, containing='"stage":"A"')])
+    rows = [a_row(stage) for stage in ("A", "B", "C")]
+
+    first = nights.run(*rows, send="once")
+    again = nights.run(*rows, send="once")
+    accepted = nights.run(*[a_row(stage, key=2) for stage in "BC"], send="once")
+
+    assert first.outcomes == {"rejected": 1, "accepted": 1, "duplicate": 1}
+    assert again.outcomes == {"duplicate": 3}
+    assert accepted.outcomes == {"accepted": 1, "duplicate": 1}
+    assert nights.sent == [1, 0, 1]
+    assert "share a key" not in caplog.text
+
+
 def test_rows_of_one_person_without_a_key_share_none(
     nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:
