@@ -218,16 +218,16 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             with cls._at_exit:
                 yield
         except (ConfigValidationError, WrongConfigError) as error:
-            for problem in error.errors:
-                cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
-            sys.exit(1)
+            problems = [*error.errors]
         except (MapExpressionError, StreamMapConfigError) as error:
-            problem = f"A stream: its `stream_maps` in the config are wrong. {error}"
-            cls.logger.error("%s", with_id(problem))  # noqa: TRY400 -- a mistake of the user needs no traceback
-            sys.exit(1)
+            problems = [f"A stream: its `stream_maps` in the config are wrong. {error}"]
         except cls.expected_errors as error:
-            cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 -- a mistake of the user needs no traceback
-            sys.exit(1)
+            problems = [str(error)]
+        else:
+            return
+        for problem in problems:
+            cls.logger.error("%s", with_id(problem))
+        sys.exit(1)
 
 
 def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:
