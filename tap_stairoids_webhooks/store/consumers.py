@@ -11,7 +11,7 @@ stays there until it is delivered or discarded.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,24 @@ def pending_for(
         name: sa.and_(EVENTS.c.sequence > lowest[name], sa.or_(*kinds))
         for name, kinds in found.items()
     }
+
+
+def unreceived(
+    connection: sa.Connection, *, forgotten: Collection[str] = ()
+) -> sa.ColumnElement[bool] | None:
+    """Return the condition of the events that a consumer has not received.
+
+    It is short, also with thousands of consumers. None if there is no consumer, except
+    forgotten ones.
+    """
+    lowest = sa.select(CONSUMERS.c.wanted, sa.func.min(CONSUMERS.c.sequence))
+    is_known = CONSUMERS.c.consumer.not_in(forgotten)
+    kinds = connection.execute(lowest.where(is_known).group_by(CONSUMERS.c.wanted))
+    found = [sa.and_(_is_of(kind), EVENTS.c.sequence > at) for kind, at in kinds]
+    queue = sa.select(FORWARDS.c.sequence).where(FORWARDS.c.consumer.not_in(forgotten))
+    if not found and connection.execute(queue.limit(1)).first() is None:
+        return None
+    return sa.or_(EVENTS.c.sequence.in_(queue), *found)
 
 
 def check_consumers(store: EventStore, names: Iterable[str]) -> None:

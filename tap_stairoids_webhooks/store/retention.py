@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.store.consumers import pending_for
+from tap_stairoids_webhooks.store.consumers import pending_for, unreceived
 from tap_stairoids_webhooks.store.schema import EVENTS, FORWARDS, PRUNED, STORE
 from tap_stairoids_webhooks.store.store import EventStore
 
@@ -112,15 +112,14 @@ def _unneeded(
 ) -> sa.ColumnElement[bool]:
     if force:
         return sa.true()
-    of_each = pending_for(connection).items()
-    pending = {name: events for name, events in of_each if name not in forgotten}
-    if not pending:
+    pending = unreceived(connection, forgotten=forgotten)
+    if pending is None:
         raise ConfigError(
             "no consumer has acknowledged anything yet. Give the tap the setting"
             " consumer and run it twice. The state of the second run proves that the"
             " events of the first arrived. Or remove old events regardless (--force)"
         )
-    return sa.not_(sa.or_(*pending.values()))
+    return sa.not_(pending)
 
 
 def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:

@@ -14,7 +14,12 @@ from tap_stairoids_webhooks.exceptions import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from tap_stairoids_webhooks.store.consumers import acknowledge, forget, lags
+from tap_stairoids_webhooks.store.consumers import (
+    acknowledge,
+    forget,
+    lags,
+    set_bookmarks,
+)
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.retention import (
     Pruned,
@@ -113,6 +118,17 @@ def test_forgotten_consumer_keeps_no_events(home: EventStore, home_url: str) -> 
 
     forget(home, "gone")
     assert prune(home_url, before=LONG_AFTER).removed == 3
+
+
+def test_events_of_a_thousand_consumers_are_pruned(
+    store: EventStore, store_url: str
+) -> None:
+    store.append(deliveries(3))
+    with store.transaction("cannot acknowledge", lock=True) as connection:
+        for number in range(1_100):
+            set_bookmarks(connection, f"run-{number}", {"*": 1 + number % 3})
+
+    assert prune(store_url, before=LONG_AFTER).removed == 1
 
 
 def test_lag_counts_unread_events(home: EventStore) -> None:
