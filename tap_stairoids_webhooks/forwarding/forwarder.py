@@ -252,8 +252,9 @@ class _Session:
     def add(self, first: int, last: int) -> None:
         """Put events into the queue again."""
         after = first - 1
-        while page := self._page(after, last):
+        while not self._is_stopping() and (page := self._page(after, last)):
             with self._time_limit():
+                self._check_lease()  # the server ends a session that is idle
                 self.queue.take(page)
             after = page[-1].sequence
 

@@ -25,7 +25,7 @@ from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
 from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.store.consumers import acknowledge, lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
-from tap_stairoids_webhooks.store.forwards import reasons_in
+from tap_stairoids_webhooks.store.forwards import ForwardQueue, reasons_in
 from tap_stairoids_webhooks.store.retention import prune
 from tap_stairoids_webhooks.store.schema import FORWARDS
 from tap_stairoids_webhooks.store.store import EventStore
@@ -508,6 +508,51 @@ def test_sequences_are_delivered_again(home: EventStore, home_url: str) -> None:
     assert handler.ids[15:] == ids[11:]
     assert totals(one)["delivered"] == 1
     assert list(lags(home)) == ["forward"]
+
+
+@pytest.mark.slow
+def test_long_replay_keeps_its_lease(
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """PostgreSQL ends an idle session; here sooner than it takes to take events."""
+    take = ForwardQueue.take
+    soon = sa.text("SELECT set_config('idle_session_timeout', '300ms', false)")
+    monkeypatch.setattr("tap_stairoids_webhooks.store.leases._END_IF_IDLE", soon)
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    monkeypatch.setattr(f"{package}._PAGE_ROWS", 1)
+
+    def slowly_take(*arguments: Any, **options: Any) -> None:
+        time.sleep(0.1)
+        take(*arguments, **options)
+
+    monkeypatch.setattr(ForwardQueue, "take", slowly_take)
+    with EventStore.create(postgres_url) as store, WebhookHandler() as handler:
+        fill(store, accounts=2, number=4)
+        done = forward(postgres_url, handler.url, "--sequence", "1..8")
+
+    assert totals(done) == {"delivered": 8, "failed": 0}
+    assert "store failing" not in caplog.text
+
+
+def test_stop_ends_a_long_replay_at_once(store: EventStore, store_url: str) -> None:
+    fill(store)
+    taken: list[int] = []
+
+    def is_stopping() -> bool:
+        with store.transaction("cannot be read") as connection:
+            taken.append(
+                connection.scalar(sa.select(sa.func.count()).select_from(FORWARDS)) or 0
+            )
+        return taken[-1] >= 4
+
+    with WebhookHandler() as handler, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tap_stairoids_webhooks.forwarding.forwarder._PAGE_ROWS", 2)
+        plan = Plan(store_url=store_url, name="again", sequences=(1, 12))
+        Forwarder(plan, Handler(handler.url), is_stopping).run()
+
+    assert (max(taken), handler.ids) == (4, [])
 
 
 @pytest.mark.parametrize("text", ["3", "5", "13..20", "99"])
