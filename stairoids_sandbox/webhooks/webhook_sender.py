@@ -160,7 +160,7 @@ class WebhookSender:
                 await _read(response, body)
         except TimeoutError:
             status, error = None, f"no response within {self._timeout:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as problem:
             if status is None:  # an error in the body does not matter
                 error = str(problem) or type(problem).__name__
         return Attempt(

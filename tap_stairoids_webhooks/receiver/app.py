@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
@@ -125,7 +125,7 @@ class ReceiverApp:
     ) -> None:
         self._verifier = verifier
         self._commits = commits
-        self._paths = {path.removesuffix("/") or path, ALIAS_PATH}
+        self._paths = {unquote(path.removesuffix("/") or path), ALIAS_PATH}
         self._max_body_bytes = max_body_bytes
         self.unproven_bytes = 0
         self.counts: Counter[str] = Counter()

@@ -146,6 +146,13 @@ def test_missing_endpoint_is_retried(quick: Sandbox) -> None:
     assert all(attempt.error for attempt in delivery.attempts)
 
 
+def test_host_that_is_no_name_fails(quick: Sandbox) -> None:
+    delivery = delivered(quick, "https://xn--a/")
+
+    assert delivery.status == "failed"
+    assert all(attempt.error for attempt in delivery.attempts)
+
+
 def test_hanging_endpoint_times_out_and_delays_no_other(receiver: Receiver) -> None:
     with (
         Sandbox(delivery_timeout_seconds=0.3) as sandbox,

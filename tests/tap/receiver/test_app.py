@@ -99,6 +99,12 @@ def test_replay_with_another_delivery_id_blocks_nothing(receiver: Receiver) -> N
     assert response.text == "stored"
 
 
+@pytest.mark.parametrize("path", ["/stairoids%20hooks", "/h\u00f6ren", "/"])
+def test_url_of_the_receiver_accepts_deliveries(store_url: str, path: str) -> None:
+    with Receiver(store_url=store_url, secrets=[SECRET], path=path) as receiver:
+        assert post(receiver, a_body()).status_code == 200
+
+
 def test_alias_path_accepts_deliveries(receiver: Receiver) -> None:
     body = a_body()
     url = receiver.url.replace("/webhooks/", "/webhook/")
