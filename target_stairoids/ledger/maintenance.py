@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+import idna
 import msgspec
 from sqlalchemy import (
     ColumnElement,
@@ -345,16 +348,17 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     They hold digests only. So do entries of the suppression list, which stay too. The
     signal of a claim may have arrived, so it becomes a settled version.
     """
-    wanted = email.strip().lower()
+    wanted = _spellings(email)
     gone = 0
     with ledger.transaction() as transaction:
         for table in (claims, dead_letters, signals):
             key = list(table.primary_key)
             texts = [table.c[n] for n in ("signal", "record") if n in table.c]
             query = select(*key, table.c.key_values, *texts)
-            if table is signals and wanted.isascii():  # SQLite compares only ASCII
+            # SQLite compares only ASCII.
+            if table is signals and len(wanted) == 1 and wanted[0].isascii():
                 key_values = signals.c.key_values
-                query = query.where(key_values.icontains(wanted, autoescape=True))
+                query = query.where(key_values.icontains(wanted[0], autoescape=True))
             for row in transaction.connection.execute(query).all():
                 if any(_mentions(text, wanted) for text in row[len(key) :]):
                     same = and_(*(column == row[i] for i, column in enumerate(key)))
@@ -420,13 +424,26 @@ def _delete(
     return transaction.write(delete(table).where(rows))
 
 
-def _mentions(json_text: bytes | str | None, wanted: str) -> bool:
+def _spellings(email: str) -> list[str]:
+    """Return an address in lower case, with its domain as in DNS and in Unicode."""
+    address = _usual(email.strip())
+    local, at, domain = address.rpartition("@")
+    try:
+        return [*{address, local + at + idna.decode(domain)}]
+    except (idna.IDNAError, UnicodeError):
+        return [address]
+
+
+def _usual(text: str) -> str:
+    """Return a text in lower case, in which each accent has its usual spelling."""
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+def _mentions(json_text: bytes | str | None, wanted: Collection[str]) -> bool:
     """Return whether a JSON text contains an address, also with escapes."""
     text = json_text.decode() if isinstance(json_text, bytes) else json_text or ""
-    if wanted in text.lower():
-        return True
-    try:
-        plain: Any = msgspec.json.encode(msgspec.json.decode(text))
-    except msgspec.MsgspecError:
-        return False
-    return wanted in plain.decode().lower()
+    plain: Any = b""
+    with suppress(msgspec.MsgspecError):
+        plain = msgspec.json.encode(msgspec.json.decode(text))
+    texts = _usual(text), _usual(plain.decode())
+    return any(one in found for found in texts for one in wanted)

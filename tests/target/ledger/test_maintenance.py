@@ -164,6 +164,27 @@ def test_address_that_no_signal_can_have_is_erased(
     assert b"anary" not in left
 
 
+@pytest.mark.parametrize(
+    "email", ["jos\xe9@m\xfcnchen.de", "jos\xe9@xn--mnchen-3ya.de"]
+)
+def test_each_spelling_of_an_address_is_erased(
+    target: TargetUnderTest, email: str
+) -> None:
+    spellings = (
+        "jos\xe9@M\xdcNCHEN.de",
+        "jose\u0301@m\xfcnchen.de",
+        "jos\xe9@xn--mnchen-3ya.de",
+    )
+    records = [a_record(n, email=one, at="soon") for n, one in enumerate(spellings)]
+    mapping = {"stream": "trials", "occurred_at": "{{ at }}"}
+    run = target.run(a_schema(at="string"), *records, signals=[mapping])
+
+    done = signals(target, "ledger", "erase", "--email", email, "--yes")
+
+    assert run.outcomes == {"invalid": 3}
+    assert done.stdout.startswith("Erased 3 claims, dead letters and keys.\n")
+
+
 def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1))
 
