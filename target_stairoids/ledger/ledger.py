@@ -176,9 +176,11 @@ class Ledger:
         """
         with self.transaction() as transaction:
             transaction.keep_mappings(mappings or {})
-            complete = complete or {}
-            passed = [name for name, had_records in complete.items() if had_records]
-            transaction.checks_passed(*passed)
+            for name, had_records in (complete or {}).items():
+                if had_records:
+                    transaction.checks_passed(name)
+                its_row = update(streams).filter_by(scope=self.scope, name=name)
+                transaction.write(its_row.values(complete_run=self.run))
             for name, its in (baselined or {}).items():
                 transaction.baseline_ended(name, its)
             transaction.write(
@@ -191,12 +193,6 @@ class Ledger:
                     report=json.dumps(report),
                 )
             )
-            if complete:
-                transaction.write(
-                    update(streams)
-                    .where(streams.c.scope == self.scope, streams.c.name.in_(complete))
-                    .values(complete_run=self.run)
-                )
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Remember that a check set a stream aside; a read-only ledger does not."""

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 
 from stairoids_sandbox import Fault
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.ledger import dead_letters, maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import PARAMETERS
+from target_stairoids.ledger.schema import streams
 from target_stairoids.settings import Settings
 from tests.support.commands import signals
 from tests.support.ledger_builders import (
@@ -423,6 +424,18 @@ def test_any_number_of_dead_letters_is_closed_by_filtered_records(
 
     assert run.outcomes == {"filtered": PARAMETERS}
     assert signals(target, "dead-letters", "export").stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_parameters")
+def test_run_with_any_number_of_streams_can_end(tmp_path: Path) -> None:
+    with Ledger.create(f"sqlite:///{tmp_path}/ledger.db", API) as ledger:
+        run = ledger.begin_run()
+        number, _ = ledger.open_stream("s1", {})
+        others = {f"s{number}": True for number in range(PARAMETERS)}
+        ledger.end_run(0, {}, complete=others)
+        query = select(streams.c.complete_run).filter_by(stream=number)
+        assert ledger.value(query) == run
 
 
 def test_copy_of_more_rows_than_are_in_memory_at_once_has_them_all(
