@@ -368,7 +368,8 @@ class _Session:
         if now >= self._reload_at or (is_short and not self._is_loaded):
             self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
-            waiting = self.queue.waiting(limit=_MOST_WAITING)
+            full = self._lanes.begin_load()
+            waiting = self.queue.waiting(limit=_MOST_WAITING, without=full)
             self._is_loaded = len(waiting) < _MOST_WAITING
             latest = _now() + LONGEST_PAUSE  # the clock may have been set back
             for forward in waiting:

@@ -48,17 +48,25 @@ def lane_of(event: StoredEvent) -> str:
     return f"event {event.sequence}"
 
 
+MOST_OF_LANE = 1_000  # events in memory
+
+
 class Lanes:
-    """Events that wait for a request, or are in flight."""
+    """Events that wait for a request, or are in flight.
+
+    A lane has its first events here. The others wait in the store, so that the many
+    events of one account take the place of no other.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[str, list[Forward]] = {}
         self._in_flight: dict[str, Forward] = {}
         self._sequences: set[int] = set()
+        self._cut: set[str] = set()  # lanes with more events in the store
 
     def __len__(self) -> int:
-        """Return the number of events."""
-        return len(self._sequences)
+        """Return the number of events, and count one for those in the store."""
+        return len(self._sequences) + len(self._cut)
 
     @property
     def in_flight(self) -> int:
@@ -66,11 +74,24 @@ class Lanes:
         return len(self._in_flight)
 
     def add(self, forward: Forward) -> None:
-        """Add an event, unless it is there."""
-        if forward.sequence not in self._sequences:
-            self._sequences.add(forward.sequence)
-            lane = self._lanes.setdefault(forward.lane, [])
-            insort(lane, forward, key=attrgetter("sequence"))
+        """Add an event, unless it is there, or its lane has enough events."""
+        if forward.sequence in self._sequences:
+            return
+        if len(self._lanes.get(forward.lane, ())) >= MOST_OF_LANE:
+            self._cut.add(forward.lane)
+        if forward.lane not in self._cut:
+            self._insert(forward)
+
+    def begin_load(self) -> set[str]:
+        """Expect the first events of the store; return the lanes that need none."""
+        half = MOST_OF_LANE // 2
+        self._cut = {n for n in self._cut if len(self._lanes.get(n, ())) > half}
+        return self._cut.copy()
+
+    def _insert(self, forward: Forward) -> None:
+        self._sequences.add(forward.sequence)
+        lane = self._lanes.setdefault(forward.lane, [])
+        insort(lane, forward, key=attrgetter("sequence"))
 
     def next_due(self, number: int, now: float) -> list[Forward]:
         """Return the oldest due events, one of a lane; they are in flight now."""
@@ -105,7 +126,7 @@ class Lanes:
     def postpone(self, forward: Forward) -> None:
         """Replace an event that was in flight with its later request."""
         self.finish(forward)
-        self.add(forward)
+        self._insert(forward)
 
     def seconds_until_due(self, now: float) -> float:
         """Return how long to wait for the next due event; infinity without one."""

@@ -111,10 +111,15 @@ class ForwardQueue:
         query = sa.select(CONSUMERS.c.wanted, CONSUMERS.c.sequence).where(ours)
         return {row.wanted: row.sequence for row in connection.execute(query)}
 
-    def waiting(self, *, limit: int) -> list[Forward]:
-        """Return the first events of the queue that are not failures, oldest first."""
+    def waiting(self, *, limit: int, without: Collection[str]) -> list[Forward]:
+        """Return the first events of the queue that are not failures, oldest first.
+
+        Args:
+            without: No events of these lanes.
+        """
         columns = [c for c in FORWARDS.c if c.name != "consumer"]
         query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
+        query = query.where(FORWARDS.c.lane.not_in(without))
         with self._reader.transaction("cannot be read") as connection:
             rows = connection.execute(query.order_by(FORWARDS.c.sequence).limit(limit))
             return [Forward(**row) for row in rows.mappings()]

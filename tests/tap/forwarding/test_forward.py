@@ -181,6 +181,36 @@ def test_many_events_of_a_failing_account_do_not_hold_back_others(
     assert handler.requests["evt_0_0"] == 1
 
 
+def test_failing_account_with_more_events_than_fit_in_memory_holds_back_no_other(
+    home: EventStore, home_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding"
+    monkeypatch.setattr(f"{package}.forwarder.pause_before", lambda _attempt: 3600)
+    monkeypatch.setattr(f"{package}.forwarder._MOST_WAITING", 20)
+    monkeypatch.setattr(f"{package}.forwarder._PAGE_ROWS", 5)
+    monkeypatch.setattr(f"{package}.lanes.MOST_OF_LANE", 4)
+    fill(home, accounts=1, number=50)
+    ids = [str(of_account(1, n).event.event_id) for n in range(30)]
+    home.append([of_account(1, n) for n in range(30)])
+    is_repaired = False
+
+    def answer(payload: Payload, _number: int) -> Answer:
+        return OK if is_repaired or payload["id"] in ids else BROKEN
+
+    with WebhookHandler(answer) as handler:
+        plan = Plan(store_url=home_url, name="forward")
+        Forwarder(plan, Handler(handler.url), lambda: len(handler.ids) >= 30).run()
+        assert handler.ids == ids
+
+        is_repaired = True
+        with home.transaction("cannot be changed", lock=True) as connection:
+            connection.execute(sa.update(FORWARDS).values(due_at=0.0))
+        done = forward(home_url, handler.url, "--once")
+
+    assert (totals(done)["delivered"], lags(home)["forward"].events) == (50, 0)
+    assert handler.ids[30:] == [f"evt_0_{n}" for n in range(50)]
+
+
 def test_event_is_kept_as_a_failure_after_eight_attempts(
     home: EventStore, home_url: str
 ) -> None:
