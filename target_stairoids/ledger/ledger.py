@@ -31,7 +31,13 @@ from target_stairoids.ledger.schema import (
     runs,
     streams,
 )
-from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
+from target_stairoids.ledger.structs import (
+    NOT_ENDED,
+    UNFINISHED,
+    Claim,
+    KnownMapping,
+    claim_from,
+)
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
@@ -199,6 +205,15 @@ class Ledger:
         if not self._reads_only:
             with self.transaction() as transaction:
                 transaction.check_fired(stream, check, reason)
+
+    def begin_baselines(self, stream: str, mappings: Collection[str]) -> None:
+        """Remember that the baselines of mappings are unfinished."""
+        if not mappings:
+            return
+        with self.transaction() as transaction:
+            transaction.baseline_ended(stream, mappings)  # a person allowed an old one
+            for mapping in mappings:
+                transaction.check_fired(stream, UNFINISHED + mapping, NOT_ENDED)
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""

@@ -293,9 +293,15 @@ class Transaction:
             self._put(mappings, stream=stream, mapping=name, **asdict(known))
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
-        """Note that a check set a stream aside."""
-        values = {"subject": stream, "name": check, "reason": reason}
-        self._put(checks, scope=self.scope, **values, is_allowed=False)
+        """Note that a check set a stream aside.
+
+        A person may have let it pass since the run began. It stays allowed then.
+        """
+        its = {"scope": self.scope, "subject": stream, "name": check}
+        values = {**its, "reason": reason, "is_allowed": False}
+        known = {"index_elements": [*its], "set_": {"reason": reason}}
+        insert = self.insert_into(checks).values(values)
+        self.write(insert.on_conflict_do_update(**known))
 
     def allow(self, stream: str) -> dict[str, str]:
         """Let the next checks of a stream pass; return them, and why they fired."""

@@ -13,7 +13,6 @@ from typing import Any
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
 from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import NOT_ENDED, UNFINISHED
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import (
@@ -70,8 +69,8 @@ class RecordOutcomes:
         """Note a stream, or its new SCHEMA. A baseline is unfinished until it ends."""
         name, before = stream.schema.name, self._streams.get(stream.schema.name)
         if not (self.settings.dry_run or self.settings.is_partial):
-            for mapping in stream.baselines - (before.baselines if before else set()):
-                self.ledger.check_fired(name, UNFINISHED + mapping, NOT_ENDED)
+            begun = before.baselines if before else frozenset()
+            self.ledger.begin_baselines(name, stream.baselines - begun)
         self._streams[name] = stream
         if stream.refusal is not None and stream.refusal[0] == SOURCE:
             self._refused.add(name)

@@ -339,14 +339,13 @@ class Streams:
             for mapping in stream.maps:
                 self._warn_once(privacy_warning(name, mapping.hidden))
             if stream.counts.unread_times:
-                columns = sorted({c for m in stream.maps for c in m.time_columns})
                 logger.warning(
                     "Stream `%s`: %s without `occurred_at`, because %s holds no time "
                     "that can be read. Stairoids uses its own time for them. To read "
                     "it, map `occurred_at`, such as with the filter `iso8601`.",
                     name,
                     counted(stream.counts.unread_times, "signal is", "signals are"),
-                    " and ".join(f"`{column}`" for column in columns) or "its column",
+                    _columns({c for m in stream.maps for c in m.time_columns}),
                 )
             _warn_of_keys(stream)
             if is_whole and stream.counts.is_mapped:
@@ -359,6 +358,7 @@ def checks_for(
 ) -> StreamChecks[Any]:
     """Return the checks of a stream, given how many of its records were valid."""
     name, fired, refusal = stream.schema.name, stream.fired, stream.refusal
+    is_allowed = settings.rebuilds or name == BY_HAND or {*fired.values()} == {True}
     senders = stream.made.keys() - stream.baselines
     is_new = senders and not stream.known
     if unfinished := queries.unfinished_in(fired) & senders:
@@ -383,13 +383,13 @@ def checks_for(
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *known[:3],
-        is_allowed=settings.rebuilds or name == BY_HAND or any(fired.values()),
+        is_allowed=is_allowed,
         fired_before=BULK_CHANGE in fired,
         new_identity="" if known[3] else stream.new_identity,
         refusal=refusal,
     )
     checks.valid(valid_before)
-    if settings.is_partial and fired and not any(fired.values()):
+    if settings.is_partial and fired and not is_allowed:
         checks.fire(
             "",  # the ledger keeps it already
             f"Stream {as_code(name)}: a check has set it aside. Run the whole output "
@@ -439,7 +439,7 @@ def _warn_of_keys(stream: Stream) -> None:
 
 
 def _columns(names: Iterable[str]) -> str:
-    return " and ".join(f"`{name}`" for name in sorted(names))
+    return " and ".join(f"`{name}`" for name in sorted(names)) or "its column"
 
 
 def _known_mapping(mapping: CompiledMapping, schema: StreamSchema) -> KnownMapping:

@@ -1735,3 +1735,27 @@ def test_checks_of_two_databases_pass_only_with_a_word_of_a_person(
     assert again.outcomes == {"pending": 79}
     assert allowed.returncode == 0
     assert allowed.stdout.count("Allowed for the next complete run") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "outcome"), [("crm", "accepted"), ("shop", "pending")]
+)
+def test_check_that_is_allowed_during_a_run_passes_in_the_next_one(
+    sandbox: Sandbox, target: TargetUnderTest, source: str, outcome: str
+) -> None:
+    """Another check that fires in that run does not pass."""
+    read(target, "a", first_run="baseline", source="crm")
+    read(target, "b", source="crm")
+    schema, *leads = a_schema("leads"), a_record(1, "leads"), a_record(2, "leads")
+    target.run(schema, leads[0], source=source)
+    messages = text_of([SCHEMA, schema, leads[1]])
+    with target.start(messages, source=source) as process:
+        wait_until(lambda: len(sandbox.signals) == 2)
+        allow(target)
+        process.communicate(text_of(records(KNOWN, plan="b")).encode(), timeout=60)
+
+    run = read(target, "b", source=source)
+
+    assert process.returncode == 1
+    assert run.outcomes == {outcome: KNOWN}
