@@ -23,11 +23,15 @@ from tap_stairoids_webhooks.store.database import (
     PostgresDatabase,
     SqliteDatabase,
 )
+from tap_stairoids_webhooks.store.schema import STORE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LOCK_CLASS = 782_465_119  # any number, the same in every version
+#: The number of a table differs for stores in several schemas of a database. A key of
+#: a lock has 31 bits.
+_STORE = f"CAST('{STORE.name}'::regclass::oid::bigint & 2147483647 AS integer)"
+_TRY = sa.text(f"SELECT pg_try_advisory_lock({_STORE}, :name)")
 #: The server ends the session of a peer that is gone without a word. The forwarder uses
 #: its session every second. PostgreSQL 13 has no such setting.
 _END_IF_IDLE = sa.text(
@@ -36,9 +40,9 @@ _END_IF_IDLE = sa.text(
 )
 #: Behind a transaction pooler, another session may execute it, and has none.
 _IS_HELD = sa.text(
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own table
     " AND pid = pg_backend_pid() AND objsubid = 2"
-    " AND classid::bigint = :kind AND objid::bigint = :name"
+    f" AND classid::bigint = {_STORE} AND objid::bigint = :name"
 )
 
 
@@ -109,16 +113,15 @@ class _ServerLease(Lease):
         self._place = database.place
         engine = database.writer(make=False)
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._key = {"kind": _LOCK_CLASS, "name": zlib.crc32(name.encode()) >> 1}
+        self._key = {"name": zlib.crc32(name.encode()) >> 1}
         self._held: sa.Connection | None = None
 
     @override
     def take(self) -> bool:
-        lock = sa.func.pg_try_advisory_lock(*self._key.values())
         try:
             connection = self._engine.connect()
             connection.execute(_END_IF_IDLE)
-            if connection.scalar(sa.select(lock)):
+            if connection.scalar(_TRY, self._key):
                 self._held = connection
                 return True
             connection.close()

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.exceptions import LedgerError
+from target_stairoids.ledger.schema import LOCK_KEY
 
 #: Options of connections to PostgreSQL. A commit is on disk, and no wait has no end.
 #: A transaction that waited for another one sees the rows of that one.
@@ -82,10 +83,13 @@ class FileLeases:
         return self._ledger.with_name(f"{self._ledger.name}.run-{run}")
 
 
+_TAKE = text(f"SELECT pg_advisory_lock({LOCK_KEY}, :run)")
+_TRY = text(f"SELECT pg_try_advisory_lock({LOCK_KEY}, :run)")
+_GIVE_BACK = text(f"SELECT pg_advisory_unlock({LOCK_KEY}, :run)")
 #: Behind a transaction pooler, another session may execute it, and has none.
 _OUR_LOCKS = text(
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    " AND pid = pg_backend_pid() AND classid = :ledger AND objid > 0"
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own table
+    f" AND pid = pg_backend_pid() AND classid::bigint = {LOCK_KEY} AND objid > 0"
 )
 
 
@@ -94,21 +98,16 @@ class ServerLeases:
 
     The server drops a lock when its connection ends. Then another process may take over
     the run's claims. So `is_held` is necessary before each request.
-
-    Args:
-        secret: That of the ledger, because its database may have ledgers in several
-            schemas, with runs of the same numbers.
     """
 
-    def __init__(self, engine: Engine, secret: bytes) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._ledger = int.from_bytes(secret[:4], "big") >> 1  # of 31 bits
         self._held: Connection | None = None
 
     def take(self, run: int) -> None:
         """Take this process's lease."""
         self._held = self._connect()
-        self._held.execute(select(func.pg_advisory_lock(self._ledger, run)))
+        self._held.execute(_TAKE, {"run": run})
 
     def check_session(self, name: str) -> None:
         """Raise `LedgerError` if a pooler shares sessions, or commits are not on disk.
@@ -134,10 +133,9 @@ class ServerLeases:
     def lives(self, run: int) -> bool:
         """Return whether a process holds the lease of a run."""
         with self._connect() as connection:
-            locked = select(func.pg_try_advisory_lock(self._ledger, run))
-            is_dead = bool(connection.scalar(locked))
+            is_dead = bool(connection.scalar(_TRY, {"run": run}))
             if is_dead:
-                connection.execute(select(func.pg_advisory_unlock(self._ledger, run)))
+                connection.execute(_GIVE_BACK, {"run": run})
             return not is_dead
 
     def is_held(self) -> bool:
@@ -160,7 +158,7 @@ class ServerLeases:
 
     def _count(self, session: Connection) -> int:
         """Return how many leases a session has."""
-        return session.scalar(_OUR_LOCKS, {"ledger": self._ledger}) or 0
+        return session.scalar(_OUR_LOCKS) or 0
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()

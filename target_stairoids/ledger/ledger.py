@@ -24,7 +24,7 @@ from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger import lookup, schema
 from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLeases
 from target_stairoids.ledger.schema import (
-    LOCK_CLASS,
+    LOCK_KEY,
     claims,
     dead_letters,
     latest,
@@ -90,7 +90,7 @@ class Ledger:
             options = {} if is_sqlite else SERVER_OPTIONS
             self._engine = database.engine_of(url, _PRAGMAS, **options)
             self._connection = self._engine.connect()
-        lock = f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, 0)"
+        lock = f"SELECT pg_advisory_xact_lock({LOCK_KEY}, 0)"
         # One process writes at a time, so that no two wait for each other's rows.
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
@@ -107,7 +107,7 @@ class Ledger:
                 if path:
                     self._leases = FileLeases(path)
                 elif not is_sqlite:
-                    self._leases = ServerLeases(self._engine, self.secret)
+                    self._leases = ServerLeases(self._engine)
             self.may_lose_its_lease = isinstance(self._leases, ServerLeases)
         except LedgerError:
             self.close()

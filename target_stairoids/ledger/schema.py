@@ -15,9 +15,6 @@ import sqlalchemy as sa
 from target_stairoids.exceptions import LedgerError
 
 SCHEMA_VERSION = 13
-#: First key of the advisory lock of writers on PostgreSQL: "stat" in ASCII.
-LOCK_CLASS = 1_936_744_820
-
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Digest = sa.LargeBinary(16)
@@ -37,6 +34,13 @@ def _optional(kind: _Type, *names: str) -> list[sa.Column[Any]]:
 
 
 meta = sa.Table("stairoids_meta", metadata, *_key("name"), *_required(sa.Text, "value"))
+#: The first key of a ledger's advisory locks on PostgreSQL, of 31 bits. The number of a
+#: table differs for ledgers in several schemas of a database, also for copies. Before
+#: the ledger is created, it is "stat" in ASCII.
+LOCK_KEY = (
+    f"COALESCE(CAST(to_regclass('{meta.name}')::oid::bigint & 2147483647 AS integer),"
+    " 1936744820)"
+)
 _CHANGE = sa.text("(SELECT COALESCE(MAX(sequence), 0) + 1 FROM stairoids_runs)")
 runs = sa.Table(
     "stairoids_runs",

@@ -11,6 +11,7 @@ from typing_extensions import override
 from tap_stairoids_webhooks.exceptions import StoreMissingError
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
+from tap_stairoids_webhooks.store.leases import lease_of
 from tap_stairoids_webhooks.store.store import EventStore, _append
 from tests.support.postgres import autocommit
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
@@ -47,6 +48,26 @@ def test_options_of_the_url_and_the_environment_count(
     monkeypatch.setenv("PGOPTIONS", "-c search_path=hooks")
     with EventStore.open_read_only(postgres_url) as store:
         assert store.last_sequence() == 1
+
+
+def test_forwarders_of_stores_in_two_schemas_may_have_one_name(
+    postgres_url: str,
+) -> None:
+    leases = []
+    for schema in ("one", "two"):
+        with autocommit(postgres_url) as connection:
+            connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+        mark = "&" if "?" in postgres_url else "?"
+        url = f"{postgres_url}{mark}options=-csearch_path%3D{schema}"
+        with EventStore.create(url) as store:
+            leases += [lease_of(store.database, "crm") for _ in range(2)]
+
+    taken = [lease.take() for lease in leases]
+    held = [lease.is_held() for lease in leases]
+    for lease in leases:
+        lease.release()
+
+    assert taken == held == [True, False, True, False]
 
 
 class Unlocked(PostgresDatabase):

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError, LostLedgerError
+from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.commands import command
 from tests.support.page_shell import a_free_port
@@ -140,8 +141,11 @@ def test_lease_of_a_dead_run_is_free_and_that_of_a_living_run_is_not(
         assert two.lives(other)
 
 
+@pytest.mark.parametrize("is_copy", [False, True])
 def test_runs_of_ledgers_in_two_schemas_do_not_wait_for_each_other(
     postgres_url: str,
+    *,
+    is_copy: bool,
 ) -> None:
     engine = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"))
     with closing(engine.raw_connection()) as connection:
@@ -150,6 +154,10 @@ def test_runs_of_ledgers_in_two_schemas_do_not_wait_for_each_other(
     engine.dispose()
     urls = [f"{postgres_url}&options=-csearch_path%3D{name}" for name in ("one", "two")]
     one, two = (Ledger.create(url, SCOPE) for url in urls)
+    with one, two:
+        if is_copy:
+            maintenance.copy(one, two)
+    one, two = (Ledger.open(url, SCOPE) for url in urls)
     with one, two:
         first, second = one.begin_run(), two.begin_run()
 

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault, Sandbox
-from target_stairoids.ledger.schema import LOCK_CLASS
+from target_stairoids.ledger.schema import LOCK_KEY
 from tests.support.forks import Forked, program
 from tests.support.raw_server import Server, raw, running
 from tests.support.singer_io import (
@@ -292,7 +292,7 @@ def test_sigterm_counts_although_the_ledger_fails_afterwards(
         process.stdin.write(text_of(MESSAGES).encode())
         process.stdin.flush()
         wait_until(lambda: len(sandbox.signals) > 10)
-        connection.execute(text(f"SELECT pg_advisory_lock({LOCK_CLASS}, 0)"))
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK_KEY}, 0)"))
         connection.commit()
         wait_until(lambda: connection.scalar(waits) is not None)
         process.send_signal(signal.SIGTERM)
