@@ -86,6 +86,7 @@ class RecordOutcomes:
 
     def count_duplicates(self, stream: str, mapping: str, known: list[bytes]) -> None:
         """Count records that are known word for word, given their entities."""
+        self._streams[stream].counts.seen |= self._streams[stream].used  # may be there
         self._streams[stream].counts.sharing += self.identity.saw_latest(mapping, known)
         self._count_valid(stream, Outcome.DUPLICATE, len(known))
 

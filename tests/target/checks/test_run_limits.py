@@ -107,6 +107,21 @@ def test_new_schema_does_not_forget_the_fields_of_records(
     assert "no record had" not in caplog.text
 
 
+def test_field_of_a_known_record_is_not_reported_as_absent(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that is known word for word is not looked at again."""
+    item = {"stream": "trials", "properties": [{"p": "{{ user.plan }}"}]}
+    with_plan = a_record(1, user={"plan": "pro"})
+    messages = [a_schema(user="object"), with_plan, a_record(2, email=None)]
+
+    target.run(*messages, signals=[item])
+    run = target.run(*messages, signals=[item])
+
+    assert run.outcomes == {"duplicate": 1, "invalid": 1}
+    assert "no record had" not in caplog.text
+
+
 def test_new_schema_loses_no_record_from_the_count(
     target: TargetUnderTest, caplog: pytest.LogCaptureFixture
 ) -> None:
