@@ -263,5 +263,8 @@ def read_messages(
         run.finish(error)
         raise
     if run.stop.reason is None and not counts:
-        logger.warning("The input was empty. Did the tap fail?")
+        logger.warning(
+            "The input was empty. Did the tap fail? Or is no stream selected in its "
+            "catalog?"
+        )
     return counts

@@ -33,7 +33,10 @@ from target_stairoids.settings import Settings
 _ORDER = ("type", "source", "occurred_at", "account", "contact", "properties")
 
 
-NO_STREAM = "The messages have no SCHEMA, so there is no stream. Did the tap fail?"
+NO_STREAM = (
+    "The messages have no SCHEMA, so there is no stream. Did the tap fail? "
+    "Or is no stream selected in its catalog?"
+)
 _TOP = 5  # the most frequent domains
 
 
