@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
@@ -73,6 +74,19 @@ def write_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
             with suppress(OSError):  # a test's stream has no descriptor
                 os.set_blocking(stream.fileno(), True)
+
+
+def spellings_of(email: str) -> list[str]:
+    """Return an address in lower case, with its domain in Unicode and as in DNS."""
+    import idna  # noqa: PLC0415 - only an erasure needs it
+
+    address = unicodedata.normalize("NFKC", email.strip()).lower()
+    local, at, domain = address.rpartition("@")
+    found = [address]
+    with suppress(idna.IDNAError, UnicodeError):
+        in_dns = idna.encode(domain, uts46=True).decode()
+        found += [local + at + form for form in (in_dns, idna.decode(in_dns))]
+    return list(dict.fromkeys(found))
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import unquote, unquote_plus
 
 import sqlalchemy as sa
 
+from stairoids_common.text import spellings_of
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
@@ -82,8 +83,8 @@ class Person:
         # Text in Chinese or Thai has no space before an address. Characters of scripts
         # that are used in addresses belong to a longer address.
         part = r"[^\W\u0530-\U0010ffff]"
-        address = re.escape(_plain(self.email.strip()))
-        return re.compile(rf"(?<!{part})(?<![.+-]){address}(?!{part}|-)(?!\.{part})")
+        forms = "|".join(re.escape(_plain(form)) for form in spellings_of(self.email))
+        return re.compile(rf"(?<!{part})(?<![.+-])(?:{forms})(?!{part}|-)(?!\.{part})")
 
 
 def erase(url: str, person: Person, *, dry_run: bool = False) -> int:

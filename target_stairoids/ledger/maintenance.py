@@ -14,7 +14,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import idna
 import msgspec
 from sqlalchemy import (
     ColumnElement,
@@ -32,6 +31,7 @@ from sqlalchemy import (
 
 from stairoids_common.config_errors import suggestion
 from stairoids_common.database import file_of
+from stairoids_common.text import spellings_of
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import (
@@ -348,7 +348,7 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
     They hold digests only. So do entries of the suppression list, which stay too. The
     signal of a claim may have arrived, so it becomes a settled version.
     """
-    wanted = _spellings(email)
+    wanted = spellings_of(email)
     gone = 0
     with ledger.transaction() as transaction:
         for table in (claims, dead_letters, signals):
@@ -422,16 +422,6 @@ def _delete(
         query = select(func.count()).select_from(table).where(rows)
         return transaction.connection.scalar(query) or 0
     return transaction.write(delete(table).where(rows))
-
-
-def _spellings(email: str) -> list[str]:
-    """Return an address in lower case, with its domain as in DNS and in Unicode."""
-    address = _usual(email.strip())
-    local, at, domain = address.rpartition("@")
-    try:
-        return [*{address, local + at + idna.decode(domain)}]
-    except (idna.IDNAError, UnicodeError):
-        return [address]
 
 
 def _usual(text: str) -> str:

@@ -80,6 +80,15 @@ def test_person_is_recognised_in_a_body(body: bytes, *, expected: bool) -> None:
     assert ADA.is_in(body) is expected
 
 
+@pytest.mark.parametrize("email", ["ada@m\xfcnchen.de", "ada@xn--mnchen-3ya.de"])
+@pytest.mark.parametrize("spelling", ["Ada@M\xdcNCHEN.de", "ada@xn--mnchen-3ya.de"])
+def test_each_spelling_of_an_international_domain_is_recognised(
+    email: str, spelling: str
+) -> None:
+    assert Person(email=email).is_in(a_body(data={"contact": {"email": spelling}}))
+    assert not Person(email=email).is_in(a_body(note=f"b{spelling}"))
+
+
 def test_contact_id_may_be_a_number() -> None:
     assert Person(contact_id="17").is_in(b'{"contact_id": 17}')
     assert not Person(contact_id="17").is_in(b'{"contact_id": 170}')
