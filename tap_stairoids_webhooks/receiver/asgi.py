@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
-from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import (
     Receive,
     ReceiverApp,
@@ -23,12 +21,14 @@ from tap_stairoids_webhooks.receiver.app import (
     send_response,
 )
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
-from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, problems_of
+from tap_stairoids_webhooks.receiver.housekeeping import (
+    Housekeeping,
+    logged_error,
+    problems_of,
+)
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.database import database_at
 from tap_stairoids_webhooks.store.store import EventStore
-
-logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0  # after a store that cannot be opened
@@ -145,9 +145,7 @@ class _Running:
 
     async def _keep_house(self) -> None:
         while True:
-            try:
+            with logged_error():
                 self._housekeeping.check()
                 self._housekeeping.store_refusals()
-            except Exception as error:  # noqa: BLE001 - later checks must go on
-                logger.error(LogLine("check failed", reason=type(error).__name__))  # noqa: TRY400 - a log line has no traceback
             await asyncio.sleep(1)

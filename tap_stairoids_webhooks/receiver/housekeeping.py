@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from stairoids_common.time import timestamp
@@ -103,6 +104,15 @@ class Housekeeping:
                 }
             )
         self._stored_refusals = refusals
+
+
+@contextmanager
+def logged_error() -> Iterator[None]:
+    """Log an unforeseen error, so that the receiver and later checks go on."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- deliveries must still be received
+        logger.error(LogLine("check failed", reason=type(error).__name__))  # noqa: TRY400 -- a log line has no traceback
 
 
 def problems_of(app: ReceiverApp, commits: CommitQueue) -> dict[str, bool]:

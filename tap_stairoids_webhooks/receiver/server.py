@@ -35,7 +35,7 @@ from tap_stairoids_webhooks.receiver.admin.metrics import (
 )
 from tap_stairoids_webhooks.receiver.app import ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
-from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping
+from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, logged_error
 from tap_stairoids_webhooks.receiver.http_limits import (
     REQUEST_SECONDS,
     Connection,
@@ -269,10 +269,11 @@ class _Server(uvicorn.Server):
     @override
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_PER_SECOND == 0:
-            self._housekeeping.check()
             if not self._commits.is_alive:
                 self.is_store_used = False
                 self.should_exit = True
+            with logged_error():
+                self._housekeeping.check()
             states = (self.server_state, self._admin_state)
             for connection in [c for state in states for c in state.connections]:
                 if isinstance(connection, Connection):

@@ -304,6 +304,16 @@ def test_unforeseen_error_does_not_end_the_commit_thread(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_unforeseen_error_of_a_check_does_not_end_the_receiver(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+        database = receiver.store.database
+        monkeypatch.setattr(database, "free_bytes", lambda: 1 // 0)
+        until(lambda: caplog.text.count("check failed: reason=ZeroDivisionError") > 1)
+        assert post(receiver, a_body()).status_code == 200
+
+
 def test_receiver_whose_commit_thread_ends_stops(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
