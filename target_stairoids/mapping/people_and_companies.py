@@ -287,8 +287,6 @@ _ENTITY = re.compile(r"&#?\w+;")
 _CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 #: A whole name in quotes.
 _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
-
-
 #: More than one person, or a person with a rank, a place or an employer.
 _SEVERAL = re.compile(
     r"[&+/|;]| (?:and|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|[-\u2013\u2014]) "
