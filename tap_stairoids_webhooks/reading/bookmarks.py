@@ -100,7 +100,8 @@ class Reading:
         except StoreResetError as error:
             if self._config.on_store_reset != "resync":
                 raise
-            logger.warning("Reading %s from the start: %s", name, error)
+            reason = str(error).partition(f": {_REMEDY}")[0]
+            logger.warning("Reading %s from the start: %s", name, reason)
             return False
         if name == EVENTS:
             self._warn_of_pruned_events(sequence)

@@ -93,6 +93,8 @@ def test_bookmark_of_another_store_is_an_error(run: Runner, filled: str) -> None
     assert failed.messages == []
     assert "another store" in failed.log
     assert "on_store_reset" in failed.log
+    assert "Reading events from the start" in again.log
+    assert "set on_store_reset" not in again.log
     assert again.sequences() == list(range(1, 11))
     assert again.state != state
 
