@@ -114,7 +114,8 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
         whole = None
     try:
         if isinstance(whole, dict) and "streams" in whole:
-            return [_schema_message(stream) for stream in whole["streams"]]
+            found = map(_schema_message, whole["streams"])
+            return [message for message in found if message is not None]
         messages = [json.loads(line) for line in text.split("\n") if line.strip()]
         if messages:
             return [m for m in messages if m.get("type") == "SCHEMA"]
@@ -126,11 +127,14 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
     )
 
 
-def _schema_message(stream: dict[str, Any]) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
+def _schema_message(stream: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the SCHEMA message of a stream in a catalog; None if it is deselected."""
+    metadata: dict[str, Any] = {"selected": stream.get("selected")}
     for entry in stream.get("metadata") or ():
         if not entry.get("breadcrumb"):  # of the stream, not of a column
             metadata.update(entry.get("metadata") or {})
+    if metadata["selected"] is False:
+        return None
     key = stream.get("key_properties") or metadata.get("table-key-properties") or []
     bookmark = stream.get("replication_key") or metadata.get("replication-key")
     return {

@@ -56,8 +56,12 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
 
 def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
     from target_stairoids.ledger.dead_letters import dead_letters_of
+    from target_stairoids.ledger.maintenance import unknown_stream
 
-    return dead_letters_of(ledger, **chosen)
+    found, stream = dead_letters_of(ledger, **chosen), chosen.get("stream")
+    if stream and not found and (hint := unknown_stream(ledger, stream)):
+        click.echo(with_id(hint), err=True)
+    return found
 
 
 @dead_letters.command("list")

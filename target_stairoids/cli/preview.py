@@ -83,6 +83,8 @@ def preview(
       stairoids-signals preview messages.jsonl --config new.json --against config.json
     """
     if against is not None:
+        if online:
+            raise WrongUsageError("--online is of no use with --against. Leave it out.")
         _compare(against, config_inputs, messages, limit, output_format)
         return
     if output_format == "markdown":

@@ -14,7 +14,7 @@ from stairoids_common.config_errors import WrongConfigError, json_of, json_probl
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli.options import clear_errors, config_option, log_the_run
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.dedup.record import value_at
+from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 from target_stairoids.mapping.signals_setting import BY_HAND, MappingItem
@@ -139,7 +139,7 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
     values: list[object] = [wanted]  # several are a JSON array
     if wanted.startswith("["):
         try:
-            values = json.loads(wanted)
+            values = json_value(wanted)  # with all digits of its numbers
         except ValueError:
             raise ConfigError("--key is not a JSON array.") from None
     texts = [str(value) for value in values]

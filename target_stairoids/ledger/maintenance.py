@@ -298,12 +298,18 @@ def _move_baselines(
 def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
     number = transaction.connection.scalar(_stream_named(ledger, stream))
     if number is None:
-        every = select(streams.c.name).filter_by(scope=ledger.scope)
-        hint = suggestion(stream, transaction.connection.scalars(every))
-        raise LedgerError(
-            f"The ledger {ledger.name} knows no stream `{stream}`{hint or '.'}"
-        )
+        raise LedgerError(unknown_stream(ledger, stream))
     return number
+
+
+def unknown_stream(ledger: Ledger, name: str) -> str:
+    """Return that a ledger knows no stream of a name; "" if it knows one."""
+    every = ledger.rows(select(streams.c.name).filter_by(scope=ledger.scope))
+    names = [row.name for row in every]
+    if name in names:
+        return ""
+    hint = suggestion(name, names) or "."
+    return f"The ledger {ledger.name} knows no stream `{name}`{hint}"
 
 
 def _stream_named(ledger: Ledger, name: str) -> Select[int]:

@@ -392,3 +392,12 @@ def send_many(sandbox: Sandbox, count: int) -> None:
             response = connection.getresponse()
             response.read()
             assert response.status == 201
+
+
+def test_redirect_has_the_colour_of_a_failure(sandbox: Sandbox) -> None:
+    headers = {"Authorization": "Bearer sk_test_sandbox"}
+    url = f"{sandbox.url}/signals/"
+    requests.get(url, headers=headers, allow_redirects=False, timeout=30)
+
+    assert re.search('class="tag bad">307<', get(sandbox, "/requests").text)
+    assert re.search('class="bad">307', get(sandbox, "/").text)

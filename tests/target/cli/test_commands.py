@@ -223,6 +223,19 @@ def test_check_of_a_catalog_sends_nothing(
     assert sandbox.signals == []
 
 
+def test_check_leaves_out_a_stream_that_the_catalog_deselects(
+    target: TargetUnderTest, catalog: Path
+) -> None:
+    metadata = [{"breadcrumb": [], "metadata": {"selected": False}}]
+    left_out = {**CATALOG["streams"][0], "stream": "other", "metadata": metadata}
+    catalog.write_text(json.dumps({"streams": [*CATALOG["streams"], left_out]}))
+
+    done = signals(target, "check", "--catalog", catalog)
+
+    assert "mapping  fits 1 stream" in done.stdout
+    assert "other" not in done.stdout
+
+
 def test_check_fails_for_a_mapping_that_does_not_fit_the_catalog(
     target: TargetUnderTest, catalog: Path
 ) -> None:

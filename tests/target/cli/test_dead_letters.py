@@ -847,3 +847,16 @@ def test_replay_closes_dead_letters_that_must_not_be_sent(
     assert replayed.returncode == 0, replayed.stderr
     assert "2 signals = 2 filtered" in replayed.stderr
     assert dead_letters_left(target) == 0
+
+
+def test_stream_that_the_ledger_does_not_know_gets_a_suggestion(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema(), a_record(email=None))
+
+    typo = signals(target, "dead-letters", "list", "--stream", "trails")
+    known = signals(target, "dead-letters", "list", "--stream", "trials")
+
+    assert "No dead letters." in typo.stdout
+    assert "knows no stream `trails`; did you mean `trials`?" in typo.stderr
+    assert known.stderr == ""

@@ -71,6 +71,19 @@ def test_chosen_records_are_sent_and_their_ids_printed(
     assert f"{len(emails)} accepted" in done.stderr
 
 
+@pytest.mark.parametrize("key", ["1.10", "[1.10]"])
+def test_key_with_a_fraction_keeps_its_digits(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path, key: str
+) -> None:
+    record = json.dumps(a_record()).replace('"id": 1,', '"id": 1.10,')
+    path = tmp_path / "fractions.jsonl"
+    path.write_text(text_of([a_schema(), record]))
+
+    done = signals(target, "send", path, "--key", key)
+
+    assert (done.returncode, len(sandbox.signals)) == (0, 1), done.stderr
+
+
 def test_sent_record_is_a_duplicate_for_the_next_run(
     sandbox: Sandbox, target: TargetUnderTest, messages: Path
 ) -> None:

@@ -212,3 +212,10 @@ def test_workflow_on_the_page_prints_the_comment(configs: Configs) -> None:
     )
 
     assert "| 10 |" in (configs.folder / "comment.md").read_text()
+
+
+def test_comparison_refuses_online(configs: Configs) -> None:
+    done = configs.compare([OLD], [OLD], "--online")
+
+    assert done.returncode == 2
+    assert "--online is of no use with --against." in done.stderr
