@@ -51,6 +51,7 @@ def main() -> None:
         http://127.0.0.1:8900/v1/signals
       curl http://127.0.0.1:8900/_sandbox/signals
     """  # noqa: D301 -- \b keeps the line breaks for click
+    write_utf8()
 
 
 @main.command()
@@ -209,7 +210,6 @@ def _pairs(
     texts: Iterable[str], separator: str, option: str, shape: str
 ) -> list[tuple[str, str]]:
     """Split each text at its first separator, such as ``KEY:SCOPE``."""
-    write_utf8()
     pairs = []
     for text in texts:
         left, found, right = text.partition(separator)

@@ -201,8 +201,10 @@ def forward_to_url(
     if not forwarder.is_complete:
         raise WebhooksError("stopped before the end. Run the command again")
     if plan["sequences"] and not totals["delivered"]:
-        msg = "--sequence: the store has no such event; it may be pruned or erased"
-        raise WebhooksError(msg)
+        raise WebhooksError(
+            "--sequence: the store has no such event; it may be pruned, erased or of"
+            " another type"
+        )
 
 
 def _warn_of_unknown(types: tuple[str, ...], store_url: str) -> None:

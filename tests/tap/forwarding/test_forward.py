@@ -601,6 +601,17 @@ def test_sequence_without_an_event_is_an_error(
     assert "the store has no such event" in done.stderr
 
 
+def test_sequence_of_another_type_is_an_error(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store)
+    url, type_ = "http://127.0.0.1:1/", "signal.scored"
+    done = forward(store_url, url, "--sequence", "1..3", "--event-type", type_)
+
+    assert done.exit_code == 1
+    assert "it may be pruned, erased or of another type" in done.stderr
+
+
 @pytest.mark.parametrize("option", ["--name", "--event-type"])
 def test_empty_text_of_an_option_is_refused(store_url: str, option: str) -> None:
     done = forward(store_url, "http://127.0.0.1:1/", option, "")
