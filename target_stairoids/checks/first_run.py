@@ -54,8 +54,8 @@ Query = dict[str, str | int]
 #: The reason of signals that wait for a person's decision.
 HELD_BACK = "Stairoids has signals of this source that the ledger does not know"
 NOT_CHECKED = (
-    "not checked: whether Stairoids has signals that the ledger does not know "
-    "(`--online`)"
+    "not checked: Stairoids may have signals that the ledger does not know. Add "
+    "`--online` to compare them."
 )
 #: The response to a question that is not asked.
 NO_REQUEST = Response(
