@@ -88,8 +88,7 @@ def forget(store: EventStore, consumer: str) -> None:
     """
     lease = lease_of(store.database, consumer)
     try:
-        lag = lags(store).get(consumer)
-        if lag and lag.failures is not None and not lease.take():
+        if consumer in _names(store, FORWARDERS) and not lease.take():
             raise ConfigError(f"the forwarder {consumer!r} runs: stop it first")
         with store.transaction("cannot forget a consumer", lock=True) as connection:
             for table in (CONSUMERS, FORWARDERS, FORWARDS):
@@ -147,10 +146,15 @@ def unreceived(
 
 def check_consumers(store: EventStore, names: Iterable[str]) -> None:
     """Raise `ConfigError` if the store has no consumer of one of the names."""
-    known = lags(store)
+    known = _names(store, CONSUMERS) | _names(store, FORWARDERS)
     for name in names:
         if name not in known:
             raise ConfigError(f"there is no consumer {name!r}")
+
+
+def _names(store: EventStore, table: sa.Table) -> set[str]:
+    with store.transaction("cannot be read") as connection:
+        return set(connection.scalars(sa.select(table.c.consumer)))
 
 
 def lags(store: EventStore) -> dict[str, Lag]:
