@@ -22,6 +22,7 @@ from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import holds, text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
+_IN_UTC = re.compile(r"(?<![a-z])(?:utc|gmt)(?![a-z])", re.IGNORECASE)
 
 
 def known(value: object) -> object:
@@ -90,7 +91,7 @@ def iso8601(value: object, form: str | None = None) -> str | None:
     if form is None:
         return likely_time_from(value)
     text = str(value).strip()
-    if "%Z" in form and not re.search(r"\b(?:UTC|GMT)\b", text, re.IGNORECASE):
+    if "%Z" in form and not _IN_UTC.search(text):
         return None  # Python reads a zone of this machine, and returns no offset
     try:
         moment = datetime.strptime(text, form)  # noqa: DTZ007 - the next line adds the offset

@@ -77,6 +77,7 @@ def test_filter(name: str, value: object, found: object) -> None:
         ("iso8601", "06/15/2024", ["%m/%d/%Y"], "2024-06-15T00:00:00Z"),
         ("iso8601", "2024", ["%m/%d/%Y"], None),
         ("iso8601", "15.06.2024 utc", ["%d.%m.%Y %Z"], "2024-06-15T00:00:00Z"),
+        ("iso8601", "15.06.2024UTC", ["%d.%m.%Y%Z"], "2024-06-15T00:00:00Z"),
         ("float", "n/a", [0], 0),
         ("int", None, [7], 7),
         ("default", None, ["free"], "free"),
