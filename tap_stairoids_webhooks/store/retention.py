@@ -42,12 +42,13 @@ def forget_digests(url: str, *, before: str) -> None:
     Raises:
         StoreError: The store cannot be used.
     """
-    old = sa.delete(PRUNED).where(PRUNED.c.pruned_at < before)
-    with (
-        EventStore.open(url) as store,
-        store.transaction("cannot be pruned", lock=True) as connection,
-    ):
-        connection.execute(old)
+    old = sa.select(PRUNED.c.sequence).where(PRUNED.c.pruned_at < before)
+    some = PRUNED.c.sequence.in_(old.limit(_BATCH_ROWS))
+    removed = True
+    with EventStore.open(url) as store:
+        while removed:
+            with store.transaction("cannot be pruned", lock=True) as connection:
+                removed = connection.execute(sa.delete(PRUNED).where(some)).rowcount > 0
 
 
 def prunable(url: str, *, before: str, force: bool, forgotten: Collection[str]) -> int:

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
@@ -207,3 +208,24 @@ def test_redelivery_of_a_pruned_event_is_a_duplicate(
 
     assert again == [*["duplicate"] * 3, "stored", "conflict"]
     assert forgotten == ["conflict"]
+
+
+def test_digests_are_forgotten_in_short_transactions(
+    home: EventStore, home_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.append(deliveries(5))
+    prune(home_url, before=LONG_AFTER, force=True)
+    monkeypatch.setattr("tap_stairoids_webhooks.store.retention._BATCH_ROWS", 2)
+    counts: list[int] = []
+
+    def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        counts.append(statement.startswith("DELETE FROM webhook_pruned"))
+
+    sa.event.listen(sa.Engine, "after_cursor_execute", count)
+    try:
+        forget_digests(home_url, before=LONG_AFTER)
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", count)
+
+    assert sum(counts) == 4
+    assert home.append(deliveries(5)) == ["stored"] * 5
