@@ -95,9 +95,10 @@ class ForwardQueue:
         )
         update = sa.update(FORWARDERS).where(self._is_this).values(since=since)
         last = self._reader.last_sequence()
-        with self._store.transaction("cannot be changed", lock=True) as connection:
+        with self._reader.transaction("cannot be read") as connection:
             sequence = connection.scalar(first)
-            at = last if sequence is None else sequence - 1
+        at = last if sequence is None else sequence - 1
+        with self._store.transaction("cannot be changed", lock=True) as connection:
             set_bookmarks(connection, self._name, dict.fromkeys(kinds, at))
             connection.execute(update)
 
