@@ -1759,3 +1759,17 @@ def test_check_that_is_allowed_during_a_run_passes_in_the_next_one(
 
     assert process.returncode == 1
     assert run.outcomes == {outcome: KNOWN}
+
+
+def test_allowed_check_passes_though_a_mapping_of_its_stream_begins_a_baseline(
+    target: TargetUnderTest,
+) -> None:
+    one, more = {"stream": "trials"}, {"stream": "trials", "name": "new", "type": "new"}
+    target.run(SCHEMA, a_record(plan="a"), source="crm", signals=[one])
+    target.run(SCHEMA, a_record(plan="b"), source="shop", signals=[one])
+    allow(target)
+    both: dict[str, Any] = {"signals": [one, more], "first_run": "baseline"}
+    longer = a_schema(plan="string", more="string")
+    run = target.run(SCHEMA, longer, a_record(plan="b"), source="shop", **both)
+
+    assert run.outcomes == {"accepted": 1, "baselined": 1}
