@@ -150,7 +150,7 @@ def _resolve(
     transaction.write(unknown.values(outcome=str(outcome)))
     for row in found:  # nothing was sent, so the same content is new again
         of_version = update(latest).where(_is_version(row, latest))
-        its = select(settled.c.state_digest, settled.c.content_digest)
+        its = select(settled.c.state_digest, settled.c.content_digest, settled.c.run)
         its = its.filter_by(entity=row.entity, mapping=row.mapping)
         sent = its.where(settled.c.outcome.in_(DONE)).order_by(settled.c.run.desc())
         before = transaction.connection.execute(sent.limit(1)).first()

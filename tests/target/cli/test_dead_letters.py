@@ -266,6 +266,19 @@ def test_state_before_an_unknown_signal_that_did_not_arrive_is_not_sent_again(
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["a", "b"]
 
 
+def test_each_state_of_the_run_before_an_unknown_signal_counts_as_sent(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    schema, keys = a_schema(plan="string"), range(1, 9)
+    target.run(schema, *(a_record(k, plan=plan) for plan in "ab" for k in keys))
+    sandbox.faults.add(Fault(kind="status", status=500, containing='"plan":"c"'))
+    target.run(schema, *(a_record(k, plan="c") for k in keys), on_unknown="hold")
+    signals(target, "dead-letters", "resolve", *map(str, keys), "--resend")
+    back = target.run(schema, *(a_record(k, plan="b") for k in keys))
+
+    assert back.outcomes == {"duplicate": 8}
+
+
 def test_unknown_signal_resolved_as_delivered_is_a_duplicate(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
