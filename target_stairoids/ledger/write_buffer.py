@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
-    DONE,
     Key,
     Latest,
     Outcome,
@@ -42,8 +41,15 @@ _SEE_AGAIN = (
     f"UPDATE {settled.name} SET run = ? WHERE entity = ? AND mapping = ?"  # noqa: S608 - names of our own table
     " AND (state_digest = ? OR content_digest = ?)"
 )
-#: A rebuild ends signals as WOULD_SEND that Stairoids does not have.
-_LEAVES_STATE = {*DONE, Outcome.UNCHANGED, Outcome.DUPLICATE} - {Outcome.WOULD_SEND}
+#: Without WOULD_SEND, as which a rebuild ends signals that Stairoids does not have.
+_LEAVES_STATE = {
+    Outcome.ACCEPTED,
+    Outcome.BASELINED,
+    Outcome.DUPLICATE,
+    Outcome.TOO_OLD,
+    Outcome.UNCHANGED,
+    Outcome.UNKNOWN,
+}
 
 
 class _Expected(msgspec.Struct, gc=False, eq=False):

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 #: Column of an exported dead letter: its `mark_of`, and the name of the mapping.
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
+CLOSED = 0  # the number of a dead letter that is closed, or of another ledger
 
 #: Reason of a signal whose person or company is on the suppression list.
 SUPPRESSED = "suppressed"

@@ -35,6 +35,7 @@ from target_stairoids.sending.identity import SettledRecord
 from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
+    CLOSED,
     DEAD_LETTER_FIELD,
     Draft,
     MappedRecord,
@@ -119,7 +120,7 @@ class RecordProcessor:
                     continue
                 mark, number = record.key[DEAD_LETTER_FIELD], found[0].dead_letter
                 if number and not has_mark(self.ledger, number, mark.split(" ")[0]):
-                    found[0].dead_letter = 0  # it is closed, or of another ledger
+                    found[0].dead_letter = CLOSED
             report.read += 1
             if found and found[0].has_null_key:
                 stream.counts.null_keys += 1
