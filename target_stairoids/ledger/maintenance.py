@@ -34,12 +34,7 @@ from stairoids_common.database import file_of
 from stairoids_common.text import spellings_of
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.dedup.record import (
-    Record,
-    entity_digest,
-    json_value,
-    values_at,
-)
+from target_stairoids.dedup.record import Record, entity_digest, json_value, values_at
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
@@ -128,13 +123,20 @@ def rename(
 ) -> None:
     """Rename a stream, a source of its signals, or a mapping: all of them or none.
 
+    `source` and `mapping` are the old and the new name. `LedgerError` if a name is
+    wrong, or if a run is at work, which would write the old name.
+
     Args:
         new: The new name of the stream, under which its records stay the same.
         names: The mappings of that stream in the config.
-        source: The old and the new name.
-        mapping: The old and the new name.
     """
     with ledger.transaction() as transaction:
+        its = select(runs.c.run).filter_by(scope=ledger.scope, ended_at=None)
+        for run in transaction.connection.scalars(its).all():
+            if ledger.lives(run):
+                raise LedgerError(
+                    f"Run {run} is at work with the old name. Rename when it has ended."
+                )
         number = _number_of(ledger, transaction, stream)
         if source is not None:
             before, after = source

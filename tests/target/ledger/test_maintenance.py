@@ -295,6 +295,25 @@ def test_rename_that_is_refused_changes_no_part(target: TargetUnderTest) -> None
     assert "Stream `leads` has signals of its own." in refused[0]
 
 
+@pytest.mark.parametrize(
+    "words", [["leads"], ["--mapping", "trials", "x"], ["--source", "singer", "crm"]]
+)
+def test_nothing_is_renamed_while_a_run_is_at_work(
+    target: TargetUnderTest, words: list[str]
+) -> None:
+    target.run(a_schema(), a_record(1))
+
+    settings = Settings.from_config(target.config)
+    with Ledger.open(settings.ledger_url, settings.scope) as ledger:
+        ledger.begin_run()
+        refused = signals(target, "ledger", "rename", "trials", *words)
+    done = signals(target, "ledger", "rename", "trials", *words)
+
+    assert refused.returncode == 1
+    assert "Run 2 is at work with the old name." in refused.stderr
+    assert done.returncode == 0, done.stderr  # that run was killed
+
+
 @pytest.mark.parametrize("name", [{}, {"name": "out"}])
 def test_person_of_a_renamed_stream_can_leave_the_suppression_list(
     target: TargetUnderTest, name: dict[str, str]
