@@ -197,12 +197,12 @@ def dead_letters_of(
 
 
 def replayable(ledger: Ledger, ids: Collection[int] = ()) -> list[Row[Any]]:
-    """Return id, attempts, entity and mapping of all but the `unknown` ones.
+    """Return id, attempts, key and outcome of all but the `unknown` ones.
 
     With `ids`, these only, with their records.
     """
     of = dead_letters.c
-    columns: list[Any] = [of.id, of.attempts, of.entity, of.mapping]
+    columns: list[Any] = [of.id, of.attempts, of.entity, of.mapping, of.outcome]
     query = in_scope(ledger.scope, dead_letters, *columns, *[of.record] * bool(ids))
     query = query.where(of.outcome != Outcome.UNKNOWN)
     return ledger.rows(query.where(of.id.in_(ids)) if ids else query)

@@ -16,6 +16,7 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import PARAMETERS, blocks
 from target_stairoids.ledger.structs import Effect
 from target_stairoids.ledger.suppressed import SuppressionRow
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_decision import Draft, MappedRecord
@@ -100,11 +101,13 @@ def mark_suppressed(
 class FilteredRecords:
     """Closes the dead letters of records that a run filters, as these are old states.
 
-    The filtered state is about the same person, and newer. Other people who share the
+    So are the `invalid` ones whose row returned to the state that was sent last. The
+    filtered state is about the same person, and newer. Other people who share the
     key keep their dead letters. Without an order, a dead letter stays if the run has a
     failed record of its key and person, because both may have several rows.
 
     Attributes:
+        invalid: The keys that had `invalid` dead letters before the run.
         replayed: The numbers of dead letters that the run sends again.
     """
 
@@ -116,7 +119,11 @@ class FilteredRecords:
         rows = replayable(ledger)
         self._before = {row[:2] for row in rows}
         self._keys = {(row.entity, row.mapping) for row in rows}
+        self.invalid = {
+            (row.entity, row.mapping) for row in rows if row.outcome == Outcome.INVALID
+        }
         self._failed: dict[Key, set[str | None]] = {}
+        self._repeated: set[Key] = set()
         self.replayed: set[int | None] = set()
 
     def add(self, mapped: MappedRecord) -> None:
@@ -137,6 +144,14 @@ class FilteredRecords:
             before = people.get(person)
             people[person] = before if order.is_before(value, before) else value
             self._mapped[key] = mapped
+
+    def repeat(self, mapped: MappedRecord, outcome: Outcome) -> None:
+        """Note a record for which the last signal stands."""
+        is_repeated = outcome in {Outcome.DUPLICATE, Outcome.UNCHANGED}
+        key = mapped.key
+        if is_repeated and key in self.invalid and key not in self._failed:
+            self._repeated.add(key)
+            self.add(mapped)
 
     def close(self, mapped: MappedRecord) -> None:
         """Close the dead letter of a record, unless the run sends a copy of it."""
@@ -173,7 +188,9 @@ class FilteredRecords:
             return False
         value = order.value_in(fields, mapped.stream.schema)
         theirs = [people[person]] if person in people else [*people.values()]
-        if all(order.are_ordered(value, newest) for newest in theirs):
+        if key not in self._repeated and all(
+            order.are_ordered(value, newest) for newest in theirs
+        ):
             is_known = person in people or order.is_log_position(value)
             if is_known:
                 return not any(order.is_before(newest, value) for newest in theirs)
@@ -190,6 +207,7 @@ def _fields_of(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of `dead_let
 def _person_in(mapped: MappedRecord, fields: dict[str, Any]) -> str | None:
     """Return the address of a record's person, else the domain; None if unknown."""
     try:
-        return next(iter(mapped.mapping.names(fields)), None)
+        person = next(iter(mapped.mapping.names(fields)), "")
     except InvalidSignalError:
         return None
+    return person if is_email(person) or is_domain(person) else None

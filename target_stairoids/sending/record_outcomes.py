@@ -60,10 +60,9 @@ class RecordOutcomes:
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
         self.closing = FilteredRecords(self.ledger, self.queue)
-        self._is_whole = False
         self.cut: frozenset[str] = frozenset()
         self._refused: set[str] = set()
-        self._bytes = 0  # of records that wait outside the queue
+        self._is_whole, self._bytes = False, 0  # of records that wait outside the queue
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA. A baseline is unfinished until it ends."""
@@ -101,6 +100,7 @@ class RecordOutcomes:
         for mapped, its in settled.items():
             mapped.stream.note_fields(mapped.record)
             by_name[mapped.stream.schema.name].append(its)
+            self.closing.repeat(mapped, its[-1])
         for name, found in by_name.items():
             self._streams[name].counts.sharing += self.identity.settle(found)
             for outcome, times in Counter(outcome for *_, outcome in found).items():
@@ -116,12 +116,12 @@ class RecordOutcomes:
     def end_opt_out(self, mapped: MappedRecord, draft: Draft) -> None:
         """Count a record that changes the suppression list."""
         mapped.stream.note_fields(mapped.record)
-        if draft.outcome is Outcome.INVALID:
-            record = OpenRecord(mapped, draft, mapped.version, draft.reason)
-            self._add_dead_letter(record)
+        outcome, reason = draft.outcome, draft.reason
+        if outcome is Outcome.INVALID:
+            self._add_dead_letter(OpenRecord(mapped, draft, mapped.version, reason))
         else:
             self.closing.add(mapped)
-        self._count(mapped, draft.outcome, draft.reason)
+        self._count(mapped, outcome, reason)
 
     def decide(self, mapped: MappedRecord, draft: Draft) -> None:
         """Apply the rules for duplicates to a record, and their result."""
@@ -335,9 +335,9 @@ class RecordOutcomes:
     @property
     def _read(self) -> dict[str, Stream]:
         """The streams that were read to their end."""
-        is_read = self._is_whole and not self.settings.is_partial
-        names = self._streams.keys() - self.cut if is_read else ()
-        return {name: self._streams[name] for name in names}
+        if not self._is_whole or self.settings.is_partial:
+            return {}
+        return {n: stream for n, stream in self._streams.items() if n not in self.cut}
 
     def complete(self) -> dict[str, bool]:
         """Return the streams whose input is settled, and whether they had records."""
@@ -411,6 +411,7 @@ class RecordOutcomes:
 
     def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
+        self.closing.repeat(record.mapped, outcome)
         if outcome in {Outcome.PENDING, Outcome.BASELINED}:
             self.identity.others.discard(record.mapped.key)  # no check counts it now
         self.report.signals -= record.number > 0  # counted when it began to wait

@@ -289,10 +289,13 @@ class RecordProcessor:
         """
         entities: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         others: list[MappedRecord | str] = []
+        closing = self.outcomes.closing
         for item in items:
             if isinstance(item, str) or item.key in changed:
                 others.append(item)
             else:
+                if closing.invalid:
+                    closing.repeat(item, Outcome.DUPLICATE)
                 entity, mapping = item.key
                 entities[mapping, item.stream.schema.name].append(entity)
         for (mapping, name), known in entities.items():

@@ -228,11 +228,7 @@ class Streams:
         return self._streams.get(name)
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile the mappings of a SCHEMA message, and find the stream's number.
-
-        Raises:
-            ConfigError: A mapping is wrong.
-        """
+        """Compile the mappings of a SCHEMA message, or raise `ConfigError`."""
         settings, name = self._settings, schema.name
         config.check_brackets(name, settings.signals)
         if name not in self._earlier:
@@ -324,9 +320,8 @@ class Streams:
             (stream.number, name): made
             for stream in self._streams.values()
             if stream.counts.taken
-            for remembers in (may_remember(stream),)
             for name, made in stream.made.items()
-            if name in stream.baselines or remembers
+            if name in stream.baselines or may_remember(stream)
         }
 
     def warn(self) -> None:

@@ -608,6 +608,37 @@ def test_dead_letter_closes_by_a_newer_version_in_the_same_run(
     assert dead_letters_left(target) == 0
 
 
+@pytest.mark.parametrize("later", ["2026-01-01", "2026-01-03"])
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+@pytest.mark.parametrize("column", ["plan", "updated_at"])
+def test_dead_letter_closes_when_its_row_returns_to_the_state_that_was_sent(
+    target: TargetUnderTest, later: str, bookmark: str | None, column: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "ignore_changes": ["updated_at"]}]
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    row = {"plan": "a", "updated_at": "2026-01-01"}
+    target.run(schema, a_record(1, **row))
+    bad = {**row, "updated_at": "2026-01-02"} if column == "updated_at" else row
+    target.run(schema, a_record(1, **bad, email="broken"))
+    assert dead_letters_left(target) == 1
+
+    run = target.run(schema, a_record(1, **{**row, "updated_at": later}))
+
+    is_old = bookmark and bad["updated_at"] > later  # an old page is read again
+    assert run.outcomes in ({"duplicate": 1}, {"unchanged": 1})
+    assert dead_letters_left(target) == (1 if is_old else 0)
+
+
+def test_dead_letter_of_another_row_of_a_key_stays_beside_a_row_that_was_sent(
+    target: TargetUnderTest,
+) -> None:
+    rows = a_record(1, plan="a"), a_record(1, plan="b", email="broken")
+
+    for _ in range(3):
+        target.run(a_schema(plan="string"), *rows)
+        assert dead_letters_left(target) == 1
+
+
 def test_dead_letter_stays_if_an_older_version_is_accepted(
     target: TargetUnderTest,
 ) -> None:
