@@ -347,7 +347,7 @@ def rebuild(
             click.echo(f"{outcome}: {count:,}")
     if not (found or missing or unclear):
         click.echo(
-            "No record of MESSAGES is new to the ledger, so no signals were compared. "
+            "No record of MESSAGES makes a new signal, so no signals were compared. "
             "If a run is held back, use an output of the tap that has later records."
         )
     if is_refused:
