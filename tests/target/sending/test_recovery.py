@@ -133,6 +133,7 @@ def test_left_over_claim_is_a_dead_letter_if_it_must_not_be_sent_again(
         if "api_key" in config:  # a person trusts the key, or there is no signal yet
             with sqlite3.connect(tmp_path / "ledger.db") as ledger:
                 ledger.execute("DELETE FROM stairoids_signals")
+                ledger.execute("UPDATE stairoids_settled SET signal_id = NULL")
                 ledger.execute("DELETE FROM stairoids_api_keys")
         run = target.run(**config)
         found = signals(target, "dead-letters", "list").stdout
