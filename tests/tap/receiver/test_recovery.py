@@ -303,7 +303,6 @@ def test_unforeseen_error_does_not_end_the_commit_thread(
         assert post(receiver, a_body()).text == "stored"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_unforeseen_error_of_a_check_does_not_end_the_receiver(
     store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -314,6 +313,7 @@ def test_unforeseen_error_of_a_check_does_not_end_the_receiver(
         assert post(receiver, a_body()).status_code == 200
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_receiver_whose_commit_thread_ends_stops(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
