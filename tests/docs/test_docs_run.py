@@ -141,7 +141,8 @@ def set_up(folder: Path, api_url: str, programs: str) -> None:
     (folder / "messages.jsonl").write_text(messages)
     (folder / "printed").write_text(messages)  # commands overwrite messages.jsonl
     for tap in ("tap-x", "tap-postgres"):
-        (folder / tap).write_text(f"#!/bin/sh\ncat '{folder}/printed'\n")
+        discovers = """case "$*" in *--discover*) echo '{"streams": []}'; exit; esac"""
+        (folder / tap).write_text(f"#!/bin/sh\n{discovers}\ncat '{folder}/printed'\n")
         (folder / tap).chmod(0o755)
     (folder / "mapping_tests.yml").write_text(MAPPING_TESTS)
     (folder / "deliveries.jsonl").write_text("")

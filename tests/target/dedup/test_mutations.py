@@ -84,10 +84,10 @@ TESTS = [
     "tests/target/dedup/test_duplicate_rules.py",
     *(f"tests/target/{module}::{test}" for module, test in SINGLE),
     "tests/target/sending/test_company_names.py",
+    f"{CHECKS}::test_check_sets_its_stream_aside_until_its_cause_is_gone",
     *identity_tests(with_cases=False),
     "tests/target/sending/test_identity_histories.py",
     *identity_tests(with_cases=True),
-    f"{CHECKS}::test_check_sets_its_stream_aside_until_its_cause_is_gone",
 ]
 
 
