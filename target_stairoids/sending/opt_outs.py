@@ -186,6 +186,9 @@ class FilteredRecords:
         person = _person_in(mapped, fields)
         if person is not None and None not in people and person not in people:
             return False
+        last = self._ledger.latest_of([key]).get(key)
+        if person is None and last is not None and (last.is_shared or last.is_several):
+            return False  # it may be another row's
         value = order.value_in(fields, mapped.stream.schema)
         theirs = [people[person]] if person in people else [*people.values()]
         if key not in self._repeated and all(

@@ -15,7 +15,7 @@ from tests.support.singer_io import a_record, a_schema
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
-    from tests.support.singer_io import TargetUnderTest
+    from tests.support.singer_io import Message, TargetUnderTest
 
 COMPARE = "Compare the ids with `stairoids-signals dead-letters list`."
 
@@ -637,6 +637,23 @@ def test_dead_letter_of_another_row_of_a_key_stays_beside_a_row_that_was_sent(
     for _ in range(3):
         target.run(a_schema(plan="string"), *rows)
         assert dead_letters_left(target) == 1
+
+
+@pytest.mark.parametrize("unsubscribed", [False, True])
+def test_dead_letter_without_an_address_stays_if_people_share_its_key(
+    target: TargetUnderTest, *, unsubscribed: bool
+) -> None:
+    def row(email: str, *, unsubscribed: bool = False) -> Message:
+        return a_record(1, email=email, unsubscribed=unsubscribed)
+
+    schema = a_schema(unsubscribed="boolean")
+    target.run(schema, row("ann@ann.com"), row("bob@bob.com"))
+    target.run(schema, row("ann@ann.com"), row("broken"))
+    assert dead_letters_left(target) == 1
+
+    target.run(schema, row("ann@ann.com", unsubscribed=unsubscribed))
+
+    assert dead_letters_left(target) == 1
 
 
 def test_dead_letter_stays_if_an_older_version_is_accepted(
