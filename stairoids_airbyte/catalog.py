@@ -32,12 +32,7 @@ def descriptor_of(configured: ConfiguredStream) -> Descriptor:
 
 
 def messages_of(catalog: ConfiguredCatalog) -> dict[Descriptor, dict[str, Json]]:
-    """Return the SCHEMA message of each stream of the catalog.
-
-    Raises:
-        WrongConfigError: A stream has a sync mode that signals do not support, or a
-            malformed `json_schema`, or two streams would have the same name.
-    """
+    """Return the SCHEMA message of each stream, or refuse the catalog."""
     messages: dict[Descriptor, dict[str, Json]] = {}
     names: set[str] = set()
     for configured in catalog.streams:

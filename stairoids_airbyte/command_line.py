@@ -61,10 +61,7 @@ def needs_input(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def as_connector(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command write its log lines and errors as messages.
-
-    The command gets the contents of the files that its options name.
-    """
+    """Give a command the contents of its files, and log in messages."""
 
     @functools.wraps(command)
     def guarded(**paths: Path | None) -> None:
@@ -105,11 +102,7 @@ def write_check(check: Callable[[], str]) -> None:
 
 
 def _read(name: str, path: Path | None) -> Json:
-    """Return the content of the JSON file of an option; None if it was not given.
-
-    Raises:
-        WrongConfigError: The file cannot be read, or has other content.
-    """
+    """Return the JSON in the file of an option; None if it was not given."""
     if path is None:
         return None
     try:

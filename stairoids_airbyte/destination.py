@@ -57,11 +57,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 def check(config: Mapping[str, Json]) -> str:
-    """Check that a sync could begin. One signal is read and none is sent.
-
-    Returns:
-        A sentence about the ledger and one about the key.
-    """
+    """Return a sentence about the ledger and one about the key. No signal is sent."""
     with _converted_errors():
         settings = settings_from(config)
         ledger = writable_ledger(settings.ledger_url, settings.scope)
@@ -71,10 +67,7 @@ def check(config: Mapping[str, Json]) -> str:
 def write_records(
     config: Mapping[str, Json], catalog: ConfiguredCatalog, source: IO[Any]
 ) -> None:
-    """Send the records of a source, each once, and return the states.
-
-    A state is returned when each record before it has an outcome.
-    """
+    """Send the records of a source. A state returns after the outcomes before it."""
     with _converted_errors():
         settings, messages = settings_from(config), messages_of(catalog)
         items = items_for(settings.signals, messages)

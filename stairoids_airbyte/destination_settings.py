@@ -73,11 +73,7 @@ def _as_drawn(item: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def settings_from(config: Mapping[str, Json]) -> Settings:
-    """Return the settings of the target.
-
-    Raises:
-        ConfigError: A setting is wrong. The message has no values.
-    """
+    """Return the settings of the target; `ConfigError` has no values."""
     schema = config_schema()
     for name in _LEFT_OUT:
         del schema["properties"][name]

@@ -23,13 +23,9 @@ _Kinds = tuple[type[Exception], ...]
 
 
 class ConnectorError(Exception):
-    """Root of every expected error that ends a connector.
+    """Root of every expected error that ends a connector, with one sentence.
 
-    Args:
-        message: One sentence for the operator.
-
-    Attributes:
-        failure_type: Airbyte's name for errors of this kind.
+    `failure_type` is Airbyte's name for errors of this kind.
     """
 
     failure_type: ClassVar[str]
@@ -59,12 +55,7 @@ class BrokenError(ConnectorError):
 
 @contextmanager
 def converted_errors(*, wrong: _Kinds, unfinished: _Kinds) -> Iterator[None]:
-    """Convert the errors of a plugin to those of a connector.
-
-    Args:
-        wrong: The errors that become `WrongConfigError`.
-        unfinished: The errors that become `UnfinishedError`.
-    """
+    """Convert the errors of a plugin, by default to `BrokenError`."""
     try:
         yield
     except (StairoidsError, WebhooksError) as error:

@@ -19,20 +19,12 @@ _LEVELS = {logging.CRITICAL: "FATAL", logging.WARNING: "WARN"}
 
 
 def write(message: Message, *, flush: bool = True) -> None:
-    """Write one message.
-
-    Args:
-        flush: False for records, which may wait in the buffer for the next state.
-    """
+    """Write a message. A record may wait in the buffer for the next state."""
     write_line(_ENCODER.encode(message), flush=flush)
 
 
 def write_line(line: bytes, *, flush: bool = True) -> None:
-    """Write one message that is JSON already.
-
-    Raises:
-        BrokenError: stdout is closed, or its disk is full.
-    """
+    """Write a message that is JSON already."""
     try:
         sys.stdout.buffer.write(line + b"\n")  # one call, because other threads log
         if flush:

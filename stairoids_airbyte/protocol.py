@@ -33,11 +33,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfiguredStream(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream and the way in which it is synced.
-
-    Attributes:
-        minimum_generation_id: Records of older generations are to be removed.
-    """
+    """A stream and the way in which it is synced."""
 
     stream: Stream
     sync_mode: Literal["full_refresh", "incremental"] = "full_refresh"

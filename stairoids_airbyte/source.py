@@ -58,11 +58,7 @@ _converted_errors = partial(
 
 
 def check(config: Mapping[str, Json]) -> str:
-    """Check that a sync could begin.
-
-    Returns:
-        A sentence about the store.
-    """
+    """Return a sentence about the store, if a sync could begin."""
     with _converted_errors():
         config = checked_config(config)
         last = Reading(config).snapshot.upper
@@ -93,9 +89,7 @@ def read(
 ) -> None:
     """Write the events after the given states, up to now, with new states.
 
-    Args:
-        state: The states of the last sync. Airbyte gives one for a full refresh only
-            to resume it.
+    Airbyte gives a state for a full refresh only to resume it.
     """
     with _converted_errors():
         config = checked_config(config)
@@ -126,11 +120,7 @@ def _described(
 
 
 def _bookmarks_in(state: Json) -> dict[str, dict[str, Json]]:
-    """Return the state of each stream that has one.
-
-    Raises:
-        WrongConfigError: The state is not a list of the states of streams.
-    """
+    """Return the state of each stream that has one."""
     if not state:
         return {}
     states = [state] if isinstance(state, dict) else state

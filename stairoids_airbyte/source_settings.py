@@ -52,11 +52,7 @@ def spec() -> Message:
 
 
 def checked_config(config: Mapping[str, Json]) -> dict[str, Json]:
-    """Return a config with the right types and without settings that are null.
-
-    Raises:
-        WrongConfigError: A setting is wrong. The message has no values.
-    """
+    """Return a config with the right types, or refuse it without its values."""
     schema = _schema()
     found = understood(config, schema)
     problems = problems_in(found, schema)

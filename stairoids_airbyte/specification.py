@@ -26,10 +26,7 @@ def specification(
 ) -> Message:
     """Return the SPEC of a connector with a plugin's settings.
 
-    Args:
-        required: Settings that the form requires.
-        changes: Setting -> changed keywords of its schema. None removes a keyword.
-        destination_sync_modes: The sync modes, for a destination.
+    `changes` are changed keywords by setting. None removes a keyword.
     """
     properties = {
         name: _setting(spec | changes.get(name, {}), order)

@@ -278,7 +278,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Return a table for a rich console, without titles if the header is empty.
+    """Return a table. It has titles if there is a header.
 
     Numbers are printed as `1,234` or `1.5` and aligned right, None as `?`.
     """

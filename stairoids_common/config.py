@@ -81,10 +81,8 @@ def _warn_of_unread(
 ) -> None:
     """Log each variable that `--config ENV` would read as another value.
 
-    Meltano reads the variables of declared settings and writes them into the config.
-
-    Raises:
-        WrongConfigError: The variable asks for a dry run, and the run would send.
+    Meltano reads the variables of declared settings and writes them into the config. A
+    variable that asks for a dry run is an error, if the run would send.
     """
     declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
@@ -139,11 +137,7 @@ def _without_null(value: Json, spec: Mapping[str, Json]) -> Json:
 
 
 def local_path(path: str) -> Path:
-    """Return the path of a setting, in which `~` is a user's folder.
-
-    Raises:
-        OSError: The user is unknown, or the path holds a variable, which is not read.
-    """
+    """Return the path of a setting, in which `~` is a folder, or raise `OSError`."""
     if found := re.search(r"\$\{?\w+\}?|%\w+%", path):
         raise OSError(0, f"`{found[0]}`, and no variable is read in a path")
     try:

@@ -105,11 +105,7 @@ def check_folder(path: Path) -> None:
 
 
 def create_file(path: Path) -> None:
-    """Create an SQLite file, for its owner only. Its folder exists, or is the default.
-
-    Raises:
-        OSError: It cannot be created.
-    """
+    """Create an SQLite file for its owner only; see `check_folder`."""
     check_folder(path)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.touch(mode=0o600)
@@ -122,10 +118,7 @@ def engine_of(
     busy_seconds: float | None = None,
     **options: Any,
 ) -> Engine:
-    """Return an engine. On SQLite, it executes pragmas, and its caller executes BEGIN.
-
-    `busy_seconds` is how long SQLite waits for a lock.
-    """
+    """Return an engine. SQLite executes the pragmas, and its caller executes BEGIN."""
     if busy_seconds is None:
         busy_seconds = BUSY_SECONDS
 

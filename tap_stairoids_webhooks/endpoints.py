@@ -41,12 +41,7 @@ _HINTS = {
 
 
 class Endpoints:
-    """The webhook endpoints of one workspace.
-
-    Args:
-        api_url: Base URL of the API, with its version.
-        api_key: Sent to this URL only; redirects are never followed.
-    """
+    """The webhook endpoints of one workspace. The key is sent to this URL only."""
 
     def __init__(self, *, api_url: str, api_key: str) -> None:
         if wrong := environment_error(api_url):
@@ -95,18 +90,7 @@ class Endpoints:
 
 
 def send_samples(url: str, *, secret: str, now: str) -> Iterator[tuple[str, int]]:
-    """Send a sample of each event type, signed with `secret`, as Stairoids sends it.
-
-    Args:
-        now: Time of the events, in ISO 8601.
-
-    Yields:
-        Event type and status of the response.
-
-    Raises:
-        ConfigError: The URL is not safe; see `checked_url`.
-        StairoidsError: There was no response.
-    """
+    """Send a sample of each event type, signed, and yield its type and the status."""
     url = checked_url(url, name="URL")
     for event, body in _samples(now):
         headers = {
@@ -134,11 +118,7 @@ def _options_for(url: str, seconds: float) -> dict[str, Any]:
 
 
 def _response(place: str, seconds: float, call: Callable[[], Result]) -> Result:
-    """Return the result of a request.
-
-    Raises:
-        StairoidsError: There was no response.
-    """
+    """Return the result of a request, or raise `StairoidsError`."""
     try:
         return within(seconds, call)
     except TimeoutError:
@@ -210,12 +190,7 @@ def proxies_to(url: str) -> dict[str, str]:
 def checked_url(url: str, *, name: str, allow_http: bool | None = None) -> str:
     """Return a URL that is safe for a key or a body, without white space at its ends.
 
-    Args:
-        name: Its name in messages.
-        allow_http: Whether http may go to other machines. None if that is no option.
-
-    Raises:
-        ConfigError: It is neither https, nor http to a place where http is allowed.
+    `name` is its name in messages. `allow_http` is None if that is no option.
     """
     url = url.strip()
     try:

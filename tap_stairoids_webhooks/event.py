@@ -38,14 +38,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The identity of a signed body.
 
     Attributes:
-        event: The event type, for example ``signal.created``; None if there is none
-            that a store can index.
-        event_id: The ``evt_…`` id of Stairoids, which every redelivery repeats.
+        event: The event type; None if there is none that a store can index.
+        event_id: The `evt_…` id of Stairoids, which every redelivery repeats.
         malformed: Why the body is not one JSON object; None if it is.
         dedupe_key: Equal for every delivery of the same event.
         variant: Digest of the body as canonical JSON. The same event with another
             body is stored as well.
-        body_sha256: SHA-256 of the body, in hexadecimal.
     """
 
     event: str | None
@@ -57,16 +55,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One verified webhook request.
-
-    Attributes:
-        body: The bytes that Stairoids signed.
-        signature: The signature header.
-        key_id: Key id of the secret that signed the body.
-        received_at: When the body was verified, RFC 3339 in UTC.
-        headers: Unsigned headers that are stored, by lower-case name.
-        event: Type, id and dedupe key of the body.
-    """
+    """One verified webhook request; `headers` are unsigned, by lower-case name."""
 
     body: bytes
     signature: str
@@ -109,9 +98,6 @@ def payload_from(body: bytes) -> dict[str, Any]:
     """Parse a body strictly, and refuse JSON that parsers read differently.
 
     Numbers with a fraction stay exact (`Decimal`).
-
-    Raises:
-        MalformedBodyError: The body is not one JSON object.
     """
     payload = _plain_json(body)
     if payload is None:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 
 class WebhooksError(Exception):
-    """Root of the tree.
-
-    The text is one sentence for the operator. It never holds a secret, a body or
-    personal data, because it is written to logs.
-    """
+    """Root of the tree. The text is for logs: no secret, body or personal data."""
 
 
 class ConfigError(WebhooksError):
@@ -23,20 +19,11 @@ class MalformedBodyError(WebhooksError):
 
 
 class RefusedLineError(WebhooksError):
-    """A line of an imported file is refused: count it and go on.
-
-    The text is one word for the counts.
-    """
+    """A line of an imported file is refused, for one word: count it and go on."""
 
 
 class RefusedRequestError(WebhooksError):
-    """A request is refused: send its response.
-
-    Args:
-        reason: One word for counts.
-        headers: Headers that go with the status.
-        text: Body of the response. Default: the reason.
-    """
+    """A request is refused, for one word: send its response, by default this word."""
 
     def __init__(
         self,

@@ -15,14 +15,7 @@ from typing_extensions import override
 
 
 class LogLine:
-    """A log line with a constant text and fields.
-
-    Its text is `deliveries: duplicate=1 stored=12`, with any formatter.
-
-    Args:
-        text: The event, in constant words.
-        fields: Ids and counts. Values that are not JSON are written as text.
-    """
+    """A log line of constant words with fields: `deliveries: duplicate=1 stored=12`."""
 
     def __init__(self, text: str, /, **fields: object) -> None:
         self.text = text

@@ -25,14 +25,9 @@ def key_id_of(secret: str) -> str:
 
 
 class Verifier:
-    """Verifies bodies with every active secret.
+    """Verifies bodies with every active secret; there are several during a rotation.
 
-    Args:
-        secrets: One secret, or several during a rotation. None of them may be empty,
-            because anybody can sign with an empty secret.
-
-    Attributes:
-        key_ids: The key ids of the secrets, in their order.
+    None of them may be empty, because anybody can sign with an empty secret.
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:

@@ -39,11 +39,7 @@ class WebhookStream(StairoidsStream):
 
     @override
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
-        """Yield the records after the bookmark.
-
-        Raises:
-            UnverifiedEventError: After a state that ends before the event.
-        """
+        """Yield the records after the bookmark. An error comes after a STATE."""
         start = self.get_starting_replication_key_value(context) or 0
         try:
             yield from self._records.after(start, as_is=self.emits_as_is)

@@ -242,11 +242,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 def forwarding(
     settings: ReceiverSettings, is_stopping: Callable[[], bool]
 ) -> Iterator[None]:
-    """Run the forwarders of `serve --forward` in threads, beside the receiver.
-
-    Raises:
-        ConfigError: A URL is not safe.
-    """
+    """Run the forwarders of `serve --forward` in threads, beside the receiver."""
     if settings.forward is None:
         yield
         return

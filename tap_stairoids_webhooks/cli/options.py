@@ -19,11 +19,7 @@ Command = Callable[..., Any]
 
 
 def receiver_options(*names: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds options for settings of the receiver.
-
-    Args:
-        names: Names of settings. Without any: every setting.
-    """
+    """Return a decorator that adds options for some settings, by default all."""
     settings = struct_schema(ReceiverSettings)["properties"]
     types = get_type_hints(ReceiverSettings)
 

@@ -20,12 +20,9 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """The response to a request, or the reason for none.
+    """The response to a request; with no status, `obstacle` is why there was none.
 
-    Attributes:
-        status: The HTTP status; None without a response.
-        retry_after: Seconds of the header `Retry-After`.
-        obstacle: Why there was no response.
+    `retry_after` is in seconds.
     """
 
     status: int | None = None
@@ -42,12 +39,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The next step.
-
-    Attributes:
-        pause: Seconds until the next request for this event.
-        pause_of_all: Seconds until the next request for any other event.
-    """
+    """The next step, with seconds until the next request of this event and of all."""
 
     step: Step
     pause: float = 0.0
@@ -57,13 +49,7 @@ class Decision:
 def decide(
     response: Response, *, attempt: int, backoff: float, most: int = MAX_ATTEMPTS
 ) -> Decision:
-    """Return the next step.
-
-    Args:
-        attempt: The number of that request, from 1.
-        backoff: Seconds to wait at least.
-        most: The number of attempts after which the event has failed.
-    """
+    """Return the next step after an attempt, which has a number from 1."""
     if response.status is not None and 200 <= response.status < 300:
         return Decision(step=Step.DELIVERED)
     asked = min(response.retry_after or 0.0, LONGEST_PAUSE)

@@ -62,9 +62,6 @@ class Plan:
     """The events that a forwarder delivers.
 
     Attributes:
-        name: The name of the consumer.
-        workers: Number of requests at the same time.
-        attempts: Number of attempts after which an event is kept as a failure.
         types: Only events of these types; None for all.
         since: Begin with events received at this time; None to go on.
         sequences: Only these events, again; None for all new events.
@@ -83,9 +80,6 @@ class Plan:
 
 class Forwarder:
     """Delivers events until it is stopped, or until the end of its plan.
-
-    Args:
-        is_stopping: Whether SIGTERM came. Requests in flight then have some seconds.
 
     Attributes:
         totals: Number of events that were `delivered`, `retried` or `failed`.
@@ -112,11 +106,8 @@ class Forwarder:
     def run(self, *, waits: bool = False) -> None:
         """Deliver events. A store that fails is tried again.
 
-        Args:
-            waits: Whether to wait without end for another forwarder of this name.
-
-        Raises:
-            ConfigError: Another forwarder has this name, or the consumer is a tap.
+        With `waits`, wait without end for another forwarder of this name. Otherwise it
+        is a `ConfigError`, and so is a tap of this name.
         """
         is_failing = False
         while not self.is_ended:
@@ -225,11 +216,7 @@ class _Session:
         return False
 
     def begin(self) -> None:
-        """Find the bookmark of this forwarder, and move it if `since` says so.
-
-        Raises:
-            ConfigError: The consumer is a tap.
-        """
+        """Find the bookmark of this forwarder, and move it if `since` says so."""
         with self._time_limit():
             since, kinds = self.queue.begin(), self._filter.kinds
             if self._plan.since is not None and self._plan.since != since:
@@ -259,11 +246,7 @@ class _Session:
             after = page[-1].sequence
 
     def step(self, last: int | None, totals: Counter[str]) -> bool:
-        """Do one round of work; return whether there is more to do.
-
-        Args:
-            last: End after this sequence; None to wait for new events.
-        """
+        """Do one round of work up to a sequence; return whether there is more to do."""
         results = self._wait_for_results()
         is_stopping = self._is_stopping()
         with self._time_limit():

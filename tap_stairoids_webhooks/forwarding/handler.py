@@ -36,15 +36,7 @@ _READ_BYTES, _MOST_READS = 65536, 64
 class Handler:
     """The URL of a handler. Each thread has its own connection.
 
-    Args:
-        url: The URL. Redirects are never followed.
-        allow_http: Whether http:// may leave this machine.
-
-    Attributes:
-        place: Its scheme, host and port for logs, because a path may hold a token.
-
-    Raises:
-        ConfigError: The URL is not safe.
+    `place` is for logs and has no path, because a path may hold a token.
     """
 
     def __init__(self, url: str, *, allow_http: bool = False) -> None:

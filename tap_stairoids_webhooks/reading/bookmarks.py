@@ -42,15 +42,7 @@ def unknown_types(store: EventStore, types: Iterable[str]) -> Iterator[str]:
 
 
 class Reading:
-    """The streams of one run, and the places where they begin.
-
-    Args:
-        config: A config in which `config.problems_in` found nothing.
-
-    Attributes:
-        snapshot: The events of this run. Close it at the end.
-        records: The records of every stream.
-    """
+    """The streams of one run, and the places where they begin. Close its snapshot."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = settings = settings_from(TapConfig, config)
@@ -63,11 +55,7 @@ class Reading:
         self.records: list[Records] = all_records(self.snapshot, self._filter)
 
     def marks_of(self, records: Records) -> dict[str, Any]:
-        """Return the facts that the state of a stream carries beside its sequence.
-
-        Returns:
-            The store, the digest of the bookmarked row, and the choice of events.
-        """
+        """Return the facts that the state of a stream carries beside its sequence."""
         marks: dict[str, Any] = {
             "store_id": self.snapshot.history_id,
             **self._filter.as_json(),
@@ -79,15 +67,9 @@ class Reading:
     def can_resume(
         self, name: str, sequence: object, marks: Mapping[str, object]
     ) -> bool:
-        """Return whether a stream can resume after its bookmark.
+        """Return whether a stream can resume after its bookmark. If not, read it again.
 
-        Args:
-            sequence: Its bookmark.
-            marks: The result of `marks_of` in the state. Any fact may be absent.
-
-        Returns:
-            False if the bookmark is of another store and the setting `on_store_reset`
-            is `resync`. Then read the stream from the start.
+        `marks` is the result of `marks_of` in the state. Any fact may be absent.
 
         Raises:
             ConfigError: The bookmark is not a whole number.
@@ -109,11 +91,7 @@ class Reading:
         return True
 
     def _check(self, name: str, sequence: int, marks: Mapping[str, object]) -> None:
-        """Check that a bookmark belongs to the history of this store.
-
-        Raises:
-            StoreResetError: It does not. To resume would skip events silently.
-        """
+        """Refuse a bookmark of another history: to resume would skip events."""
         store_id, row = marks.get("store_id"), marks.get("row")
         store = self.snapshot.store
         if store_id is not None and store_id != self.snapshot.history_id:
@@ -167,13 +145,8 @@ class Reading:
     def acknowledge(self, bookmarks: Mapping[str, int]) -> None:
         """Store which events have arrived, as the incoming state proves it.
 
-        Does nothing without the setting `consumer`.
-
-        Args:
-            bookmarks: The sequence of each stream that this run reads, 0 for none.
-
-        Raises:
-            StoreError: The store cannot be written.
+        `bookmarks` has the sequence of each stream that this run reads, 0 for none.
+        Nothing is stored without the setting `consumer`.
         """
         for event in unknown_types(self.snapshot.store, self._filter.types or ()):
             logger.warning("event_types: no event has the type %s", event)

@@ -128,10 +128,8 @@ class Records:
     """The records of one stream.
 
     Attributes:
-        selected: The events that this stream has.
-        record_of: Makes the record of an event.
-        record_as_is: The same for records that nothing changes before they are written.
-            Their payload may be the bytes of the body.
+        record_as_is: Like `record_of`, for records that nothing changes before they are
+            written. Their payload may be the bytes of the body.
         last: The event of the last record; None before the first record.
     """
 
@@ -149,12 +147,7 @@ class Records:
         return self.snapshot.upper
 
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
-        """Yield the records after a sequence, in order.
-
-        Args:
-            sequence: The bookmark of the stream, 0 for none.
-            as_is: Whether nothing changes the records before they are written.
-        """
+        """Yield the records after a sequence; `as_is` if nothing changes them later."""
         if self.selected.types == frozenset():
             return  # the config leaves out the type of this stream
         record_of = (self.record_as_is if as_is else None) or self.record_of

@@ -26,16 +26,9 @@ logger = logging.getLogger(__name__)
 class Snapshot:
     """Reads the events up to now. The store is opened when it is first needed.
 
-    Close it at the end of the run. Each access raises `StoreError` if the store cannot
-    be opened or read.
-
-    Args:
-        secrets: If given, the signature of each event is verified with them.
-        skips_unverified: Whether to leave out events that none of the secrets signed.
-            Otherwise the first of them is an error.
-
-    Attributes:
-        stopped: Set it to end every stream after the current event.
+    Close it at the end of the run. If `secrets` are given, the signature of each event
+    is verified. An event that none of them signed is an error, or left out. Set
+    `stopped` to end every stream after the current event.
     """
 
     def __init__(
@@ -80,11 +73,7 @@ class Snapshot:
     def events_after(
         self, sequence: int, selected: EventFilter
     ) -> Iterator[StoredEvent]:
-        """Yield the events after a sequence, in order.
-
-        Raises:
-            UnverifiedEventError: None of the secrets signed the next event.
-        """
+        """Yield the events after a sequence, in order."""
         skipped, first_skipped = 0, None
         for stored in self._read_after(sequence, selected):
             if self.stopped:

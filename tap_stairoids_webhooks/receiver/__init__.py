@@ -11,11 +11,7 @@ if TYPE_CHECKING:
 
 
 def create_app() -> EmbeddedReceiver:
-    """Return the receiver as an ASGI application, configured by the environment.
-
-    Raises:
-        ConfigError: A variable is wrong, or there is no secret.
-    """
+    """Return the receiver as an ASGI application, configured by the environment."""
     from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- `--help` needs none of it
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver  # noqa: PLC0415 -- as above
 

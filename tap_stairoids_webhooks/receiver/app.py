@@ -98,15 +98,10 @@ class _Head:
 class ReceiverApp:
     """The ASGI application behind the public listener.
 
-    Args:
-        path: Path of the webhook, in addition to `ALIAS_PATH`.
-        max_body_bytes: Larger bodies are refused.
-
     Attributes:
         counts: Number of requests by result.
         last_at: Unix time of the last request by result.
         keys: Number of accepted deliveries by the key id of their secret.
-        key_ids: The key ids of the active secrets, the newest first.
         unproven_bytes: Size of the large bodies in memory that are not verified yet.
         unknown_path: Path of the last request to an unknown path, in ASCII.
         draining: Set it to refuse new deliveries while the server stops.
@@ -250,11 +245,7 @@ class ReceiverApp:
 
 
 def _head_of(headers: list[tuple[bytes, bytes]]) -> _Head:
-    """Check the headers of a delivery.
-
-    Raises:
-        RefusedRequestError: They are missing, ambiguous or not supported.
-    """
+    """Return the headers of a delivery; refuse ambiguous or missing ones."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in found and (name.startswith(b"x-stairoids-") or name in _ONCE):

@@ -38,13 +38,7 @@ class EmbeddedReceiver:
     """Receives deliveries; `GET /readyz` responds 200 or 503.
 
     It opens the store at the start of the server, or at the first request of a server
-    without a lifespan protocol.
-
-    Args:
-        settings: The settings; those about addresses, ports and logs are not used.
-
-    Raises:
-        ConfigError: There is no secret, or the URL of the store is wrong.
+    without a lifespan protocol. Settings about addresses, ports and logs are not used.
     """
 
     def __init__(self, settings: ReceiverSettings) -> None:

@@ -50,12 +50,7 @@ _MAX_PAUSE_SECONDS = 0.005
 
 
 class CommitQueue:
-    """Commits deliveries of the event loop in a thread.
-
-    Args:
-        store: The store. Only the thread of this queue appends to it.
-        last_commit_at: Unix time of the last commit before the start.
-        on_commit: Called after a commit with its number of rows and its seconds.
+    """Commits deliveries of the event loop in a thread. Only this thread appends.
 
     Attributes:
         waiting_bytes: Size of the bodies that are not committed yet.
@@ -108,14 +103,9 @@ class CommitQueue:
         self._thread.start()
 
     def submit(self, delivery: Delivery) -> asyncio.Future[Outcome]:
-        """Queue a delivery.
+        """Queue a delivery; return a future of its outcome, or of a `StoreError`.
 
-        Returns:
-            A future of the outcome. It fails with a `StoreError` if the delivery
-            was not committed.
-
-        Raises:
-            StoreUnavailableError: Too many deliveries are waiting.
+        `StoreUnavailableError` if too many deliveries are waiting.
         """
         if self.waiting_bytes > MAX_WAITING_BYTES:
             raise StoreUnavailableError("too many deliveries are waiting for the store")
@@ -136,14 +126,7 @@ class CommitQueue:
         return since is not None and time.monotonic() - since > STUCK_SECONDS
 
     def close(self, *, seconds: float | None = None) -> bool:
-        """Commit the waiting deliveries, then stop the thread.
-
-        Args:
-            seconds: How long to wait for the thread; None for as long as it takes.
-
-        Returns:
-            Whether the thread ended.
-        """
+        """Commit the waiting deliveries; return whether the thread ended in time."""
         self._waiting.put(None)
         self._thread.join(seconds)
         return not self.is_alive
@@ -235,10 +218,7 @@ class CommitQueue:
     def _next_batch(self) -> tuple[list[_Item] | None, _Refusals]:
         """Wait for a delivery and return it with those behind it; None at the end.
 
-        The batch is empty if there are only refusals to store.
-
-        Raises:
-            queue.Empty: Nothing came for a while.
+        The batch is empty if there are only refusals. `queue.Empty` if nothing came.
         """
         item = self._left_over or self._waiting.get(timeout=_TRY_SECONDS)
         self._left_over = None

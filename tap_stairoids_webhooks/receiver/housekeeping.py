@@ -21,12 +21,7 @@ logger = logging.getLogger(__name__)
 class Housekeeping:
     """Checks a receiver. Call `check` every second and `store_refusals` sometimes.
 
-    Args:
-        app: Gets `disk_full`, and counts the requests.
-        commits: Stores the counts of refused requests.
-        database: Where the free space is checked.
-        interrupts: Close the connections of a PostgreSQL that does not respond.
-        min_free_bytes: Deliveries are refused with less free space.
+    `interrupts` close the connections of a PostgreSQL that does not respond.
     """
 
     def __init__(

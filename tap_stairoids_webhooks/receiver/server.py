@@ -66,22 +66,14 @@ class Receiver:
     """A receiver that listens. As a context manager it runs in a thread.
 
     Args:
-        store_url: The store for the events.
         secrets: The webhook secrets; each of them is valid.
-        host: The address to listen on.
         port: The port to listen on; 0 takes a free one.
-        path: Path of the webhook.
         max_body_bytes: Larger bodies are refused.
         min_free_bytes: Deliveries are refused with less space on the store's disk.
-        admin: The admin port; None for no admin port.
 
     Attributes:
         url: URL of the webhook.
         admin_url: URL of the admin pages; None without an admin port.
-
-    Raises:
-        ConfigError: The receiver cannot listen on an address.
-        StoreError: The store cannot be used.
     """
 
     def __init__(
@@ -219,9 +211,6 @@ def _config_for(app: Counting) -> uvicorn.Config:
 
 class _Server(uvicorn.Server):
     """A web server that checks connections and free space every second.
-
-    Args:
-        admin: Application and socket of the admin port; None for no admin port.
 
     Attributes:
         unanswered: Number of requests without a response when the server stopped.

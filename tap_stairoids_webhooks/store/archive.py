@@ -26,13 +26,7 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True, kw_only=True)
 class Import:
-    """Result of an import.
-
-    Attributes:
-        outcomes: Number of stored lines by outcome.
-        refused: Number of refused lines by reason.
-        first_refused: Number of the first refused line by reason.
-    """
+    """Counts of the lines: stored by outcome, refused by reason, and where."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -42,11 +36,7 @@ class Import:
 def import_from(
     lines: Iterable[bytes], *, store: EventStore, verifier: Verifier
 ) -> Import:
-    """Store the deliveries that a secret proves.
-
-    Raises:
-        StoreUnavailableError: The store failed on the way. Import the file again.
-    """
+    """Store the deliveries that a secret proves. Call it again after an error."""
     result = Import()
     waiting: list[Delivery] = []
     size = 0

@@ -33,10 +33,9 @@ class Lag:
 
     Attributes:
         acknowledged_at: When its last run began.
-        events: Number of events that it reads and has not acknowledged, at most
-            `MOST_COUNTED`, because to count takes time.
+        events: Unread events, at most `MOST_COUNTED`, because to count takes time.
         oldest_received_at: When the first of those was received; None for none.
-        failures: Number of events that a forwarder could not deliver; None for a tap.
+        failures: Events that a forwarder could not deliver; None for a tap.
     """
 
     acknowledged_at: str
@@ -46,18 +45,10 @@ class Lag:
 
 
 def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) -> None:
-    """Store the bookmarks of a consumer.
+    """Store the last sequences that a consumer has received, by kind.
 
     They replace its earlier bookmarks, even larger ones: a consumer that goes back
-    needs the events again.
-
-    Args:
-        store: Opened to write.
-        bookmarks: The last sequence it has received, by kind; see `EventFilter.kinds`.
-
-    Raises:
-        ConfigError: The consumer is a forwarder.
-        StoreUnavailableError: Nothing was changed.
+    needs the events again. `ConfigError` if the consumer is a forwarder.
     """
     with store.transaction("cannot acknowledge", lock=True) as connection:
         is_forwarder = sa.select(FORWARDERS).where(FORWARDERS.c.consumer == consumer)
@@ -83,8 +74,7 @@ def set_bookmarks(
 def forget(store: EventStore, consumer: str) -> None:
     """Remove a consumer, and the queue and the failures of a forwarder.
 
-    Raises:
-        ConfigError: The forwarder runs, and would come back as a tap.
+    `ConfigError` if the forwarder runs, because it would come back as a tap.
     """
     lease = lease_of(store.database, consumer)
     try:
@@ -100,11 +90,7 @@ def forget(store: EventStore, consumer: str) -> None:
 def pending_for(
     connection: sa.Connection, *, failures: bool = True
 ) -> dict[str, sa.ColumnElement[bool]]:
-    """Return, by consumer, the condition of the events it has not received.
-
-    Args:
-        failures: Whether to include events that a forwarder could not deliver.
-    """
+    """Return, by consumer, the condition of the events it has not received."""
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     lowest: dict[str, int] = {}
     for row in connection.execute(sa.select(CONSUMERS)):

@@ -90,48 +90,28 @@ class Database(ABC):
 
     @abstractmethod
     def writer(self, *, make: bool) -> sa.Engine:
-        """Return an engine that can write.
-
-        Raises:
-            StoreMissingError: There is no database, and `make` is False.
-        """
+        """Return an engine that can write, also of a new database if `make` is true."""
 
     @abstractmethod
     def reader(self) -> sa.Engine:
-        """Return an engine that cannot write.
-
-        Raises:
-            StoreMissingError: There is no database.
-        """
+        """Return an engine that cannot write."""
 
     def lock(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite has it
         """Wait until no other transaction appends; the commit releases the lock."""
 
     def check_encoding(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite stores any text
-        """Check that the database can store any text.
-
-        Raises:
-            ConfigError: It cannot.
-        """
+        """Raise `ConfigError` if the database cannot store any text."""
 
     def interrupt(self) -> None:  # noqa: B027 -- SQLite has a time limit of its own
         """Close connections on which a thread waits; called from another thread."""
 
     @abstractmethod
     def scrub(self) -> None:
-        """Remove the traces of erased bodies that are outside the tables.
-
-        Raises:
-            StoreUnavailableError: A reader was in the way. Try again.
-        """
+        """Remove the traces of erased bodies that are outside the tables."""
 
     @abstractmethod
     def compact(self) -> None:
-        """Return the space of removed rows to the file system.
-
-        Raises:
-            StoreUnavailableError: Something was in the way. Try again.
-        """
+        """Return the space of removed rows to the file system."""
 
     @abstractmethod
     def _autocommit_engine(self) -> sa.Engine:
@@ -159,11 +139,7 @@ class Database(ABC):
 
     @abstractmethod
     def total_bytes(self) -> int:
-        """Return the size of the store in bytes, with indexes and log.
-
-        Raises:
-            StoreUnavailableError: The size cannot be read now.
-        """
+        """Return the size of the store in bytes, with indexes and log."""
 
 
 def database_at(url: str) -> Database:
@@ -175,11 +151,7 @@ def database_at(url: str) -> Database:
 
 
 class SqliteDatabase(Database):
-    """A SQLite file: one host, one writer at a time, readers never wait.
-
-    Attributes:
-        path: The file.
-    """
+    """A SQLite file: one host, one writer at a time, readers never wait."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -339,11 +311,7 @@ class PostgresDatabase(Database):
 
     @override
     def lock(self, connection: sa.Connection) -> None:
-        """Take the advisory lock, before the first row gets its sequence.
-
-        Raises:
-            StoreUnavailableError: The server is read-only.
-        """
+        """Take the advisory lock, before the first row gets its sequence."""
         is_taken, read_only = connection.exec_driver_sql(_TRY_LOCK).one()
         if read_only == "on":
             raise StoreUnavailableError(

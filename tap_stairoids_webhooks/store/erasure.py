@@ -88,21 +88,12 @@ class Person:
 
 
 def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
-    """Erase body, signature and headers of the events about a person.
+    """Erase the events about a person, and return their number.
 
     On return the bodies are neither in the tables, nor in the files of PostgreSQL's
     tables, nor in SQLite's write-ahead log. The events are found through a read-only
     connection, so that the receiver waits for short transactions only. In PostgreSQL it
-    also waits while the table is written again. It is safe to repeat.
-
-    Args:
-        dry_run: Erase nothing, and return the number of an erasure.
-
-    Returns:
-        Number of events that were erased.
-
-    Raises:
-        StoreError: The store cannot be used, or its log cannot be emptied. Repeat it.
+    also waits while the table is written again. Call it again after an error.
     """
     erased = 0
     with EventStore.open(url) as store:

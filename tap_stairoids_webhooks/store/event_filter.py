@@ -19,7 +19,7 @@ class EventFilter:
     """Which stored events to read.
 
     Attributes:
-        types: Only events of these types. None for all, with and without a type.
+        types: Only these types. None for all events, with and without a type.
         malformed: Only events whose body does not parse.
         since: Only events received at this time or later, written as `received_at`.
         erased: Whether to include events whose body was erased.

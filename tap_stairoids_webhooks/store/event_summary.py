@@ -22,12 +22,7 @@ _SIZE: Any = sa.func.length(EVENTS.c.body)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSummary:
-    """An event without its body.
-
-    Attributes:
-        size: Size of the body, in bytes.
-        subject: The automation, the signal type and the company, where they are known.
-    """
+    """An event without its body, whose size is in bytes; see `subject_of`."""
 
     sequence: int
     event: str | None
@@ -58,11 +53,9 @@ def latest(
     day: str = "",
     text: str = "",
 ) -> list[EventSummary]:
-    """Return events, the newest first.
+    """Return events before a sequence, the newest first.
 
     Args:
-        number: Largest number of events.
-        before: Only events with a smaller sequence.
         untyped: Only events without a type.
         day: Only events received on this day (UTC), such as 2026-01-31.
         text: Only events whose body contains this text.

@@ -36,7 +36,6 @@ class Forward:
 
     Attributes:
         lane: The events of one lane, such as an account, are delivered in order.
-        attempts: Number of requests so far.
         due_at: Unix time of the next request.
         reason: Why the last request failed.
         failed_at: When the last request failed. None while more requests follow.
@@ -51,13 +50,7 @@ class Forward:
 
 
 class ForwardQueue:
-    """The queue of one forwarder in the store.
-
-    Args:
-        store: Opened to write.
-        reader: The same store, opened to read.
-        name: The name of the consumer.
-    """
+    """The queue of one forwarder in a store, which is opened to write and to read."""
 
     def __init__(self, store: EventStore, reader: EventStore, name: str) -> None:
         self._store = store
@@ -69,8 +62,7 @@ class ForwardQueue:
     def begin(self) -> str | None:
         """Note the start of the forwarder; return its `since` of an earlier start.
 
-        Raises:
-            ConfigError: The consumer is a tap.
+        `ConfigError` if the consumer is a tap.
         """
         row = {"consumer": self._name, "began_at": timestamp()}
         known = sa.select(FORWARDERS.c.since).where(self._is_this)
@@ -113,11 +105,7 @@ class ForwardQueue:
         return {row.wanted: row.sequence for row in connection.execute(query)}
 
     def waiting(self, *, limit: int, without: Collection[str]) -> list[Forward]:
-        """Return the first events of the queue that are not failures, oldest first.
-
-        Args:
-            without: No events of these lanes.
-        """
+        """Return the first events of the queue that are no failures, oldest first."""
         columns = [c for c in FORWARDS.c if c.name != "consumer"]
         query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
         query = query.where(FORWARDS.c.lane.not_in(without))
@@ -141,12 +129,9 @@ class ForwardQueue:
         bookmark: int | None = None,
         kinds: Iterable[str] = (),
     ) -> None:
-        """Put events into the queue, and move the bookmark in the same commit.
+        """Put events into the queue, and move bookmarks in the same commit.
 
-        Args:
-            forwards: The events. Those in the queue begin again with no attempt.
-            bookmark: The last sequence that was taken; None to leave the bookmark.
-            kinds: The kinds of events that the bookmark is for.
+        Events that are in the queue begin again with no attempt.
         """
         sequences = [forward.sequence for forward in forwards]
         rows = [{"consumer": self._name, **asdict(forward)} for forward in forwards]
@@ -213,12 +198,7 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
 def failures_in(
     store: EventStore, consumer: str | None, sequences: Collection[int]
 ) -> list[dict[str, Any]]:
-    """Return the events that could not be delivered, oldest first.
-
-    Args:
-        consumer: The name of the forwarder; None for all.
-        sequences: Only these events; empty for all.
-    """
+    """Return the events that could not be delivered, by default all."""
     query = (
         sa.select(
             *(FORWARDS.c.consumer, FORWARDS.c.sequence),

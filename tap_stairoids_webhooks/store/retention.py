@@ -23,13 +23,7 @@ _BATCH_ROWS = 500  # rows in one transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """Result of `prune`.
-
-    Attributes:
-        removed: Number of events that were removed.
-        kept: Number of old events that stay, because a consumer needs them.
-        kept_for: Number of those events by consumer.
-    """
+    """How many old events were removed or kept, and for which consumers."""
 
     removed: int
     kept: int
@@ -37,11 +31,7 @@ class Pruned:
 
 
 def forget_digests(url: str, *, before: str) -> None:
-    """Forget the digests of events that were pruned before a time.
-
-    Raises:
-        StoreError: The store cannot be used.
-    """
+    """Forget the digests of events that were pruned before a time."""
     old = sa.select(PRUNED.c.sequence).where(PRUNED.c.pruned_at < before)
     some = PRUNED.c.sequence.in_(old.limit(_BATCH_ROWS))
     removed = True
@@ -63,16 +53,10 @@ def prunable(url: str, *, before: str, force: bool, forgotten: Collection[str]) 
 
 
 def prune(url: str, *, before: str, force: bool = False) -> Pruned:
-    """Remove old events that every consumer has received.
+    """Remove the events before a time that every consumer has received.
 
-    Args:
-        before: Remove events received before this time, written as `received_at`.
-        force: Also remove events that a consumer has not acknowledged.
-
-    Raises:
-        ConfigError: No consumer ever acknowledged an event: no tap has a name, or this
-            is another store. Name a consumer, or use force.
-        StoreError: The store cannot be used. Events that were removed stay removed.
+    With `force`, remove the others too. Without it and without any consumer,
+    `ConfigError`. After another error, events that were removed stay removed.
     """
     removed = sequence = 0
     old = EVENTS.c.received_at < before
@@ -152,15 +136,9 @@ def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
 
 
 def compact(url: str) -> int:
-    """Return the space of removed events to the file system.
+    """Return unused space to the file system; return the size of the store, in bytes.
 
     Nothing can be stored meanwhile. Deliveries get 503, and Stairoids sends them again.
-
-    Returns:
-        The size of the store afterwards, in bytes.
-
-    Raises:
-        StoreError: The store cannot be used, or its files are as large as before.
     """
     with EventStore.open(url) as store:
         store.compact()

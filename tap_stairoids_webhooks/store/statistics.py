@@ -23,16 +23,11 @@ class Statistics:
     """The numbers of a store; a type of None counts events without a type.
 
     Attributes:
-        conflicts: Number of events whose id came before with another body.
-        malformed: Number of events whose body does not parse.
-        erased: Number of events whose body was erased.
+        conflicts: Events whose id came before with another body.
         last_sequence: The last sequence that was used.
-        last_received_at: When the newest stored event was received; None for none.
-        events: Number of events by type.
         keys: Number of events by the key id of their secret.
         days: Number of events by day and type, for the last days with events.
         refused: Deliveries that were not stored, by reason.
-        consumers: How far each consumer is behind.
     """
 
     total: int
@@ -80,11 +75,7 @@ def statistics_of(store: EventStore) -> Statistics:
 
 
 def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int]]:
-    """Return the number of refused deliveries by reason and day.
-
-    Args:
-        since: The first day, such as 2026-01-31.
-    """
+    """Return the number of refused deliveries by reason and day, such as 2026-01-31."""
     query = (
         sa.select(REFUSALS.c.reason, REFUSALS.c.day, REFUSALS.c.number)
         .where(REFUSALS.c.day >= since)

@@ -78,15 +78,8 @@ class EventStore:
     nothing was changed.
 
     Attributes:
-        database: The SQLite file or PostgreSQL database below it.
-        place: Its name for messages.
         store_id: Made with the store. Another id means another history.
         generation: Raised when an operator restores a backup.
-
-    Raises:
-        StoreMissingError: There is no store, and it was not created.
-        StoreUnavailableError: The store can neither be opened nor made.
-        StoreVersionError: Another release wrote the store.
     """
 
     def __init__(self, database: Database, engine: sa.Engine) -> None:
@@ -130,25 +123,13 @@ class EventStore:
         return cls(database, database.reader())
 
     def append(self, batch: Sequence[Delivery]) -> list[Outcome]:
-        """Store deliveries in one commit that survives a power cut.
-
-        Returns:
-            The outcome of each delivery, in order.
-
-        Raises:
-            StoreUnavailableError: None of them is stored. Respond 503, so that
-                Stairoids delivers them again.
-        """
+        """Store deliveries in one commit that survives a power cut, or none of them."""
         failure = f"did not store {len(batch)} deliveries"
         with self.transaction(failure, lock=True) as connection:
             return _append(connection, batch)
 
     def try_commit(self, *, writes: bool) -> None:
-        """Take the lock of a writer, and release it.
-
-        Args:
-            writes: Whether to fill some pages and empty them, as on a full disk.
-        """
+        """Take and release the lock of a writer; with `writes`, fill some pages."""
         row = {"day": "", "reason": " " * 10_000, "number": 0, "last_at": ""}
         with self.transaction("does not work", lock=True) as connection:
             if writes:
@@ -174,10 +155,8 @@ class EventStore:
     ) -> list[StoredEvent]:
         """Return the next page of events, oldest first, in one short transaction.
 
-        Args:
-            sequence: Read the events after this sequence; 0 for all.
-            limit: Largest number of events. A page of large bodies has fewer events,
-                and only the page after the last event is empty.
+        A page of large bodies has fewer events than its limit. Only the page after the
+        last event is empty.
         """
         place, size = EVENTS.c.sequence, sa.func.length(EVENTS.c.body).label("size")
         found = [place > sequence, place <= upper, *conditions_of(selected)]
@@ -292,11 +271,9 @@ class EventStore:
     def transaction(
         self, failure: str, *, lock: bool = False
     ) -> Iterator[sa.Connection]:
-        """Run one transaction.
+        """Run one transaction, without other writers if it has a `lock`.
 
-        Args:
-            failure: How the message continues after the store's name if it fails.
-            lock: Whether to keep out other writers.
+        `failure` is the rest of the message if it fails, after the store's name.
         """
         try:
             with self._engine.begin() as connection:

@@ -116,14 +116,7 @@ def _messages_of(test: MappingTest) -> list[str]:
 
 
 class MappingTests(Observer):
-    """Runs tests. One has a single record, so only all show that no record has a field.
-
-    Args:
-        config_inputs: Files of the config, or `ENV`.
-
-    Raises:
-        ConfigError: A setting is wrong.
-    """
+    """Runs tests. One has a single record, so all are needed for its warnings."""
 
     def __init__(self, config_inputs: Sequence[str]) -> None:
         target = target_from(config_inputs, may_send=False, api_key="not used")

@@ -114,14 +114,7 @@ def literal_pairs(settings: Settings) -> set[first_run.Pair]:
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """The differences between the ledger and Stairoids.
-
-    Attributes:
-        there: How many of its sources and types Stairoids has since then.
-        missing: Ids of the ledger that Stairoids does not list.
-        unknown: Ids of Stairoids that the ledger does not know.
-        not_compared: Sources that other producers send as well.
-    """
+    """The ids that only one side has, and the sources of other producers too."""
 
     since: str
     until: str

@@ -61,10 +61,7 @@ _DESCRIPTIONS = {
 class SyncLog:
     """The ledger, opened for reading when it is first needed. Close it at the end.
 
-    Each access raises `LedgerError` if there is no ledger, or it cannot be read.
-
-    Attributes:
-        stopped: Set it to end every stream after the current record.
+    `stopped` ends every stream after the current record.
     """
 
     def __init__(self, ledger_url: str) -> None:

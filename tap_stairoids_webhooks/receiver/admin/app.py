@@ -36,11 +36,7 @@ _NEEDS_HOST = (
 
 
 class AdminApp:
-    """The ASGI application of the admin port.
-
-    Args:
-        url: The URL of the webhook.
-    """
+    """The ASGI application of the admin port; `url` is that of the webhook."""
 
     def __init__(
         self, status: ReceiverStatus, *, token: str, port: int, url: str
@@ -86,11 +82,7 @@ class AdminApp:
         return 200 if found["ready"] else 503, _JSON, json.dumps(found).encode()
 
     def _check_access(self, headers: list[tuple[bytes, bytes]]) -> None:
-        """Check the `Host` and the token of a request.
-
-        Raises:
-            RefusedRequestError: 403 for the host, 401 for the token.
-        """
+        """Refuse a request with another `Host` (403), or without the token (401)."""
         hosts = [value.lower() for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             raise RefusedRequestError(403, "host", text=_NEEDS_HOST)

@@ -65,15 +65,9 @@ class CommitHistograms:
 
 
 class ReceiverStatus(Collector):
-    """The status of a running receiver.
+    """The status of a running receiver; `reads` runs the functions that read the store.
 
-    Args:
-        store: The store of the receiver, for its sizes only.
-        store_url: Opened again to read, so that no response waits for a commit.
-        min_free_bytes: Deliveries are refused with less free space.
-
-    Attributes:
-        reads: Runs the functions that read the store.
+    The store is opened again to read, so that no response waits for a commit.
     """
 
     def __init__(

@@ -72,11 +72,7 @@ _REFUSALS = {
 
 
 class AdminPages:
-    """The ASGI application of the pages. Its caller checks the token.
-
-    Args:
-        url: The URL of the webhook.
-    """
+    """The ASGI application of the pages. Its caller checks the token."""
 
     def __init__(self, status: ReceiverStatus, *, url: str) -> None:
         self._status = status
