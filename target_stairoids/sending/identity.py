@@ -96,16 +96,9 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         return "its content changed" if was_sent else "was rejected before"
 
 
-class _Held(msgspec.Struct, gc=False):
-    """A record that waits.
-
-    Attributes:
-        at_end: The decision on it, unless another record of its key comes.
-        states: The outcomes of its states.
-    """
-
-    at_end: Decided
-    states: list[Settled]
+#: A record that waits: the decision on it, unless another record of its key comes. And
+#: the outcomes of its states.
+_Held = tuple[Decided, list[Settled]]
 
 
 class Identity:
@@ -136,7 +129,7 @@ class Identity:
     @property
     def held(self) -> list[OpenRecord]:
         """The records that wait."""
-        return [item.at_end.record for item in self._held.values()]
+        return [at_end.record for at_end, _ in self._held.values()]
 
     def has_read(self, key: Key) -> bool:
         """Return whether this run has read a record of an entity."""
@@ -213,7 +206,7 @@ class Identity:
         if held is None:
             states = self._buffer.states(version.record_key)
             return [self._decide(record, version, latest, states)]
-        if _is_same(held.at_end.version, version, record.mapped.mapping.send):
+        if _is_same(held[0].version, version, record.mapped.mapping.send):
             return [Decided(record, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
@@ -240,7 +233,7 @@ class Identity:
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
-        released = [item.at_end for item in self._held.values()]
+        released = [at_end for at_end, _ in self._held.values()]
         if released:
             self._held.clear()
             self._buffer.know({item.version.key: item.latest for item in released})
@@ -262,8 +255,7 @@ class Identity:
     def _of_person(self, version: Version) -> tuple[Version, Latest | None]:
         """Return the version as one of its person's, and the person's last state.
 
-        The person goes by the email, or else by the domain; by the other one if only
-        that one is known.
+        A person goes by the email, or else by the domain.
         """
         people = people_in(version, version.record_key)
         for key in people:
@@ -286,10 +278,11 @@ class Identity:
     # Decisions
 
     def _resolve(self, held: _Held) -> Decided:
-        record, version = held.at_end.record, held.at_end.version
+        before, its = held
+        version = before.version
         latest = self._buffer.latest(version.key)
-        states = [*held.states, *self._buffer.states(version.record_key)]
-        return self._decide(record, version, latest, states, counts=False)
+        states = [*its, *self._buffer.states(version.record_key)]
+        return self._decide(before.record, version, latest, states, counts=False)
 
     def _decide(
         self,
@@ -300,12 +293,7 @@ class Identity:
         *,
         counts: bool = True,
     ) -> Decided:
-        """Decide on a record.
-
-        Args:
-            states: The outcomes of its states.
-            counts: Whether the record may count as one that shares a key.
-        """
+        """Decide on a record; with `counts`, it may count as one that shares a key."""
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
         mapped = record.mapped
@@ -350,15 +338,14 @@ class Identity:
             at_end = NOT_ANOTHER if awaits_proof else SEND
             decided = Decided(record, version, at_end, latest, before)
             own = self._buffer.states(version.record_key)
-            self._held[version.key] = _Held(decided, own)
+            self._held[version.key] = decided, own
         follows = bool(read & Read.AS_LATEST)
         return Decided(record, version, step, latest, before, sharing, follows)
 
     def note_shared(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.
 
-        Args:
-            person: Whose last state it is, if it is known.
+        It is the last state of `person`, if that is known.
         """
         is_read = self.has_read(record_key)
         self._note(record_key, Read.AS_OTHER)
