@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import DONE, Outcome
 from target_stairoids.dedup.record import person_digest
-from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope
+from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, upsert_text
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import (
     dead_letters,
@@ -23,7 +23,7 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Known
-from target_stairoids.ledger.transaction import Transaction, upsert_text
+from target_stairoids.ledger.transaction import Transaction
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger

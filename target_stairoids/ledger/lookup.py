@@ -1,7 +1,7 @@
 """Look up the states that the ledger knows, for a block of records at a time.
 
-The statements are texts for the driver, because they run for every record and
-SQLAlchemy takes twice as long.
+Statements that run for every record or signal are texts for the driver. SQLAlchemy
+takes longer to make a statement than to execute it.
 """
 
 from __future__ import annotations
@@ -235,3 +235,29 @@ def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:
     """Return items in blocks of a size."""
     listed = tuple(items)
     return [listed[start : start + size] for start in range(0, len(listed), size)]
+
+
+def insert_text(table: Table, columns: Sequence[str], count: int = 1) -> str:
+    """Return the INSERT of some rows."""
+    rows = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of our own table
+
+
+def upsert_text(
+    table: Table,
+    columns: Sequence[str] = (),
+    key: Sequence[str] = (),
+    **changes: str,
+) -> str:
+    """Return the INSERT of a row that replaces the one with its key, if there is one.
+
+    By default, of all columns and the primary key. `changes` has the SQL of columns
+    that do not just get their new value.
+    """
+    columns = columns or table.c.keys()
+    key = key or table.primary_key.columns.keys()
+    new = {name: f"excluded.{name}" for name in columns if name not in key} | changes
+    assigned = ", ".join(f"{name} = {value}" for name, value in new.items())
+    action = f"UPDATE SET {assigned}" if assigned else "NOTHING"
+    insert = insert_text(table, columns)
+    return f"{insert} ON CONFLICT ({', '.join(key)}) DO {action}"

@@ -13,18 +13,13 @@ from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
 from target_stairoids.ledger.structs import LatestRow, SettledVersion
-from target_stairoids.ledger.transaction import (
-    END_CLAIM,
-    Transaction,
-    insert_text,
-    upsert_text,
-)
+from target_stairoids.ledger.transaction import END_CLAIM, Transaction
 
 Row = tuple[Any, ...]
-_SETTLE = upsert_text(  # a known id stays known
+_SETTLE = lookup.upsert_text(  # a known id stays known
     settled, signal_id=f"COALESCE(excluded.signal_id, {settled.name}.signal_id)"
 )
-_SET_LATEST = upsert_text(latest)
+_SET_LATEST = lookup.upsert_text(latest)
 #: The state digest and bookmark value to replace; NULL for none.
 _IS_SAME = f"{latest.name}.state_digest IS ? AND {latest.name}.bookmark_value IS ?"
 _REPLACE_LATEST = f"{_SET_LATEST} WHERE {_IS_SAME}"
@@ -37,7 +32,7 @@ _CLOSE_DEAD_LETTERS = (
     f"DELETE FROM {dead_letters.name} WHERE entity = ? AND mapping = ?"  # noqa: S608 - same
     " AND (state_digest = ? OR (? AND outcome <> 'unknown'))"
 )
-_LOG = insert_text(signals, signals.c.keys()[1:])
+_LOG = lookup.insert_text(signals, signals.c.keys()[1:])
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the
 #: person's address, time.
 LoggedSignal = tuple[

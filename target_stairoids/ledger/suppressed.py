@@ -11,10 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import delete
-
 from target_stairoids.dedup.record import keyed_digest
-from target_stairoids.ledger.lookup import rows_in
+from target_stairoids.ledger.lookup import rows_in, upsert_text
 from target_stairoids.ledger.schema import suppressed
 from target_stairoids.ledger.structs import Effect
 
@@ -25,6 +23,10 @@ if TYPE_CHECKING:
 #: Entity and mapping of the row that made the entry, and the digest of its name.
 _Entry = tuple[bytes, str, bytes]
 _COLUMNS = ("entity", "mapping", "digest")
+_ADD = upsert_text(suppressed, (*_COLUMNS, "stream"))
+_REMOVE = (
+    f"DELETE FROM {suppressed.name} WHERE entity = ? AND mapping = ? AND digest = ?"  # noqa: S608 - names of our own table
+)
 
 
 class SuppressionRow(msgspec.Struct, frozen=True, gc=False):
@@ -103,19 +105,11 @@ class SuppressedByData:
         return Effect.ADDED
 
     def _write(self, changes: dict[_Entry, int | None]) -> None:
-        added = [
-            dict(zip(_COLUMNS, entry, strict=True), stream=stream)
-            for entry, stream in changes.items()
-            if stream is not None
-        ]
         removed = [entry for entry, stream in changes.items() if stream is None]
+        added = [(*e, stream) for e, stream in changes.items() if stream is not None]
         with self._ledger.transaction() as transaction:
-            for entry in removed:
-                its = dict(zip(_COLUMNS, entry, strict=True))
-                transaction.write(delete(suppressed).filter_by(**its))
-            if added:
-                insert = transaction.insert_into(suppressed)
-                transaction.write(insert.on_conflict_do_nothing(), added)
+            transaction.execute(_REMOVE, removed)
+            transaction.execute(_ADD, added)
 
     def _with_unwritten(self, rows: Iterable[Sequence[Any]]) -> set[_Entry]:
         found = {(entity, mapping, digest) for entity, mapping, digest in rows}

@@ -10,8 +10,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from msgspec.structs import asdict
-from sqlalchemy.dialects import sqlite
-
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup
@@ -42,38 +40,19 @@ from target_stairoids.ledger.structs import (
 
 _CLAIMED = claims.c.keys()
 _KEPT_SECONDS = 120.0  # requests count for a minute
-
-
-# SQLAlchemy takes longer to make a statement than to execute it. So those that run for
-# every signal are texts for `lookup.execute`.
-
-
-def insert_text(table: sa.Table, columns: Sequence[str], count: int = 1) -> str:
-    """Return the INSERT of some rows."""
-    rows = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of our own table
-
-
-def upsert_text(
-    table: sa.Table,
-    columns: Sequence[str] = (),
-    key: Sequence[str] = (),
-    **changes: str,
-) -> str:
-    """Return the INSERT of a row that replaces the one with its key.
-
-    By default, of all columns and the primary key. `changes` has the SQL of columns
-    that do not just get their new value.
-    """
-    columns = columns or table.c.keys()
-    key = key or table.primary_key.columns.keys()
-    new = {name: f"excluded.{name}" for name in columns if name not in key} | changes
-    assigned = ", ".join(f"{name} = {value}" for name, value in new.items())
-    insert = insert_text(table, columns)
-    return f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assigned}"
-
-
 _OUR_CLAIM = "WHERE entity = ? AND mapping = ? AND run = ?"
+_COUNTED = f"{days.name}.requests + ?"
+_COUNT_REQUESTS = lookup.upsert_text(
+    days, requests=f"CASE WHEN {_COUNTED} > 0 THEN {_COUNTED} ELSE 0 END"
+)
+_KEEP_SCHEMA = lookup.upsert_text(
+    streams,
+    ("scope", "name", "alias", "schema"),
+    ("scope", "name"),
+    alias=f"{streams.name}.alias",
+)
+#: A person may have let a check pass since the run began. It stays allowed then.
+_CHECK_FIRED = lookup.upsert_text(checks, is_allowed=f"{checks.name}.is_allowed")
 _CLAIM_AGAIN = f"UPDATE {claims.name} SET attempts = ?, attempted_at = ? {_OUR_CLAIM}"  # noqa: S608 - names of our own table
 END_CLAIM = f"DELETE FROM {claims.name} {_OUR_CLAIM}"  # noqa: S608 - same
 
@@ -117,7 +96,7 @@ class Transaction:
         ]
         ours = set[Sequence[Any]]()
         for block in lookup.blocks(rows, lookup.PARAMETERS // len(_CLAIMED)):
-            insert = insert_text(claims, _CLAIMED, len(block))
+            insert = lookup.insert_text(claims, _CLAIMED, len(block))
             text = f"{insert} ON CONFLICT DO NOTHING RETURNING entity, mapping"
             values = tuple(row[name] for row in block for name in _CLAIMED)
             ours |= {*map(tuple, lookup.execute(self.connection, text, values))}
@@ -193,9 +172,8 @@ class Transaction:
         self._put(known_signals, scope=scope, source=source, type=type_, **values)
 
     def _put(self, table: sa.Table, **values: Any) -> None:
-        statement = self.insert_into(table).values(values)
-        key = table.primary_key.columns.keys()
-        self.write(statement.on_conflict_do_update(index_elements=key, set_=values))
+        text = lookup.upsert_text(table, tuple(values))
+        self.execute(text, [tuple(values.values())])
 
     def note_notified(self, source: str, notified: NotifiedState) -> None:
         """Note the state of a pipeline that people were notified of."""
@@ -209,30 +187,18 @@ class Transaction:
         its = sa.select(streams.c.stream).filter_by(scope=self.scope, alias=name)
         if self.connection.scalar(its):
             alias = f"{name} {secrets.token_hex(8)}"
-        statement = self.insert_into(streams).values(
-            scope=self.scope, name=name, alias=alias, schema=schema
-        )
-        changed = streams.c.schema.is_distinct_from(statement.excluded.schema)
-        self.write(
-            statement.on_conflict_do_update(
-                index_elements=["scope", "name"], set_={"schema": schema}, where=changed
-            )
-        )
+        is_changed = f"COALESCE({streams.name}.schema, '') <> excluded.schema"
+        row = self.scope, name, alias, schema
+        self.execute(f"{_KEEP_SCHEMA} WHERE {is_changed}", [row])
 
     def count_requests(self, scope: str, count: int) -> int:
         """Add to today's requests (UTC); return how many there are now.
 
         A negative count takes back requests, and none of a day before.
         """
-        statement = self.insert_into(days).values(
-            scope=scope, day=timestamp()[:10], requests=max(0, count)
-        )
-        left = days.c.requests + count
-        total = statement.on_conflict_do_update(
-            index_elements=["scope", "day"],
-            set_={"requests": sa.case((left > 0, left), else_=0)},
-        ).returning(days.c.requests)
-        return int(self.connection.scalar(total))
+        row = scope, timestamp()[:10], max(0, count), count, count
+        text = f"{_COUNT_REQUESTS} RETURNING requests"
+        return int(lookup.execute(self.connection, text, row).scalar_one())
 
     def note_requests(self, api_key: bytes, count: int, limit: int | None) -> None:
         """Note requests that start now, and delete the old ones.
@@ -293,15 +259,8 @@ class Transaction:
             self._put(mappings, stream=stream, mapping=name, **asdict(known))
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
-        """Note that a check set a stream aside.
-
-        A person may have let it pass since the run began. It stays allowed then.
-        """
-        its = {"scope": self.scope, "subject": stream, "name": check}
-        values = {**its, "reason": reason, "is_allowed": False}
-        known = {"index_elements": [*its], "set_": {"reason": reason}}
-        insert = self.insert_into(checks).values(values)
-        self.write(insert.on_conflict_do_update(**known))
+        """Note that a check set a stream aside."""
+        self.execute(_CHECK_FIRED, [(self.scope, stream, check, reason, False)])
 
     def allow(self, stream: str) -> dict[str, str]:
         """Let the next checks of a stream pass; return them, and why they fired."""
@@ -334,14 +293,6 @@ class Transaction:
         """Execute a text for each row."""
         if rows:
             lookup.execute(self.connection, text, rows)
-
-    def insert_into(self, table: sa.Table) -> Any:  # noqa: ANN401 - of either dialect
-        """Return an INSERT with the dialect's ON CONFLICT."""
-        if self.connection.dialect.name == "sqlite":
-            return sqlite.insert(table)
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes a tenth of a second
-
-        return postgresql.insert(table)
 
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""
