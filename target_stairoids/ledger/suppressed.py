@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from target_stairoids.dedup.record import keyed_digest
 from target_stairoids.ledger.lookup import rows_in, upsert_text
 from target_stairoids.ledger.schema import suppressed

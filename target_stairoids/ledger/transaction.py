@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from msgspec.structs import asdict
+
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
 from target_stairoids.ledger import lookup

@@ -329,9 +329,9 @@ class Identity:
             sharing = self._count(version.record_key)
         self._apply(version, step, latest, facts.send)
         note = _note_of(step, version, latest, read)
-        self._note(version.key, note)
         if note is Read.AS_LATEST:
             sharing += self._met_latest(mapping, [entity])
+        self._note(version.key, note)
         if step.action is Action.HOLD:
             assert latest is not None  # noqa: S101 - a first state is not held
             awaits_proof = differ(version, latest) and not is_person  # (`once`)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -130,11 +130,6 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         has_key = bool(mapping.key) and not self.is_by_person
         is_new = is_same and has_key and self.dead_letter is None
         return is_new and mapping.bulk_changes != "expected"
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether the record is remembered and not sent."""
-        return self.mapping.name in self.stream.baselines
 
     @property
     def ignored(self) -> frozenset[str | None]:
@@ -263,8 +258,9 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
         names = ", ".join(f"`{name}`" for name in mapping.key)
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
     signal = mapping.signal_from(fields)
-    version = _with_person(mapped, signal, _ignored_in(mapped, signal, mapping.key))
-    if mapped.is_baseline:
+    ignored = _ignored_in(mapped, signal, mapping.key, fields)
+    version = _with_person(mapped, signal, ignored)
+    if mapping.name in mapped.stream.baselines:
         return Draft(Outcome.BASELINED, "", version, signal)
     has_unread = mapping.has_unread_time if signal.occurred_at is None else None
     is_unread = has_unread is not None and has_unread(fields)
@@ -279,10 +275,10 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
 
 
 def _ignored_in(
-    mapped: MappedRecord, signal: Signal, key: Iterable[str]
+    mapped: MappedRecord, signal: Signal, key: Iterable[str], fields: dict[str, Any]
 ) -> set[str | None]:
     """Return the properties that have no part in a signal's content, given a key."""
-    mapping, sent, fields = mapped.mapping, signal.properties, mapped.record.fields
+    mapping, sent = mapped.mapping, signal.properties
     loaders = chosen(mapping.columns.loaders, tuple(sent))
     ignored = {*mapping.ignore_changes, mapped.stream.schema.bookmark, *loaders}
     # The key's columns may change their type, or be null.
@@ -336,7 +332,7 @@ def known_outcome(
         columns.knows_content
         and latest.source_digest == mapped.record.source_digest(columns.ignored)
         and settings.max_event_age_days is None
-        and not mapped.is_baseline
+        and mapped.mapping.name not in mapped.stream.baselines
     )
     if is_same_content and columns.has_bookmark and (version := mapped.touched(latest)):
         return version, Outcome.UNCHANGED
@@ -378,7 +374,8 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             known = {name: v for name, v in fields.items() if name in columns}
             found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
             if signal is not None:
-                found.add(content_digest(signal, _ignored_in(mapped, signal, key)))
+                ignored = _ignored_in(mapped, signal, key, record.fields)
+                found.add(content_digest(signal, ignored))
         return frozenset(found)
 
     def as_dead_letter(self, settings: Settings) -> DeadLetter:

@@ -337,9 +337,9 @@ class RecordProcessor:
                 item.stream.counts.new.append(version)
         for stream in {item.stream.schema.name: item.stream for item in items}.values():
             self._compare_keys(stream, read)
-        latest_of_people = self.ledger.latest_of(people) if people else {}
-        states = self.ledger.states_of(known) if known else {}
-        self.ledger.buffer.also_know(latest_of_people, states)
+        if people or known:
+            latest_of_people = self.ledger.latest_of(people)
+            self.ledger.buffer.also_know(latest_of_people, self.ledger.states_of(known))
         return drafts
 
     def _compare_keys(self, stream: Stream, read: Container[Key]) -> None:

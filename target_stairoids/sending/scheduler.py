@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 
 from msgspec.structs import replace
@@ -27,7 +28,7 @@ from target_stairoids.checks.first_run import (
     key_error,
     newest_of,
 )
-from target_stairoids.checks.run_limits import Stop, limit_reached
+from target_stairoids.checks.run_limits import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
     Facts,
@@ -36,6 +37,7 @@ from target_stairoids.dedup.duplicate_rules import (
     Settled,
     decide_again,
 )
+from target_stairoids.exceptions import IncompleteError
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK
@@ -49,8 +51,16 @@ from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
 _YIELD_SECONDS = 0.05
+#: Setting -> why the run stops. The requests are those of all runs today (UTC).
+_LIMITS = {
+    "max_run_minutes": "`max_run_minutes` ({}) is reached.",
+    "max_signals_per_run": "`max_signals_per_run` ({}) is reached. Run again.",
+    "requests_per_day": "`requests_per_day` ({}) is reached. Run again after midnight "
+    "(00:00 UTC).",
+}
 
 
+@dataclass(eq=False)
 class Scheduler:
     """Everything between the send queue and Stairoids.
 
@@ -59,19 +69,14 @@ class Scheduler:
         is_intact: Whether each step came to its end. If not, end the run as if killed.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        ledger: Ledger,
-        queue: SendQueue,
-        stop: Stop,
-        suppression: Suppression,
-    ) -> None:
-        self._settings = settings
-        self._ledger = ledger
-        self._queue = queue
-        self._stop = stop
-        self._suppression = suppression
+    settings: Settings
+    ledger: Ledger
+    queue: SendQueue
+    stop: Stop
+    suppression: Suppression
+
+    def __post_init__(self) -> None:
+        settings, ledger, stop = self.settings, self.ledger, self.stop
         timeout = settings.request_timeout_seconds
         self._client = Client.of(settings, is_over=lambda: stop.is_hard)
         self.pool: WorkerPool[QueuedSignal] = WorkerPool(
@@ -85,26 +90,26 @@ class Scheduler:
         new_key = None if queries.knows_key(ledger, key) else key
         self._clock = ServerClock()
         self.responses = ResponseHandler(
-            settings, queue, self.limiter, stop, self.check, self._clock, new_key
+            settings, self.queue, self.limiter, stop, self.check, self._clock, new_key
         )
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
         self._began, self._new_signals = time.monotonic(), 0
         unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
-            settings, ledger, self._clock, wait, unclear, suppression
+            settings, ledger, self._clock, wait, unclear, self.suppression
         )
         self.is_intact = True
 
     def check_key(self) -> None:
         """Stop if the API key is new and not of the workspace of the ledger."""
         key = self.responses.new_key
-        ids = queries.newest_signals(self._ledger) if key else []
+        ids = queries.newest_signals(self.ledger) if key else []
         asked = (self._ask(partial(Client.read_signal, signal_id=i)) for i in ids)
-        error = key_error(asked, must_read=self._settings.first_run == "guard")
-        self._stop.set(error)
+        error = key_error(asked, must_read=self.settings.first_run == "guard")
+        self.stop.set(error)
         if key and ids and error is None:
-            with self._ledger.transaction() as transaction:
+            with self.ledger.transaction() as transaction:
                 transaction.note_key(key)
             self.responses.new_key = None
 
@@ -120,16 +125,16 @@ class Scheduler:
                 break
             ends[source] = newest_of(response)
         if pairs:
-            with self._ledger.transaction() as transaction:
+            with self.ledger.transaction() as transaction:
                 for pair in pairs:
-                    transaction.note_known(self._ledger.scope, *pair, ends[pair[0]])
+                    transaction.note_known(self.ledger.scope, *pair, ends[pair[0]])
 
     def _ask(self, request: Callable[[Client], Response]) -> Response:
         """Make a request while nothing else is in flight, within the day's limit."""
-        if self._stop.is_hard:
+        if self.stop.is_hard:
             return NO_REQUEST
-        with self._ledger.transaction() as transaction:
-            if limit_reached(self._settings, requests=self._count(transaction)):
+        with self.ledger.transaction() as transaction:
+            if self._limit_reached(requests_per_day=self._count(transaction)):
                 return NO_REQUEST
             self._note_requests(transaction, 1)
         self.limiter.start()
@@ -149,7 +154,7 @@ class Scheduler:
             return True
         if signal.source not in self.check.refused:
             return False
-        if self._settings.first_run == "baseline":
+        if self.settings.first_run == "baseline":
             self.responses.settle(signal, Outcome.BASELINED)
             self._baselined.add(pair_of(signal))
         else:
@@ -159,26 +164,26 @@ class Scheduler:
 
     def recover(self) -> None:
         """Continue with the claims of dead runs."""
-        if (claims := self._ledger.take_over_claims()) and not self._clock.at(0.0):
+        if (claims := self.ledger.take_over_claims()) and not self._clock.at(0.0):
             self._ask(Client.reach)  # without the key
-        latest = self._ledger.latest_of([claim.version.key for claim in claims])
-        self._ledger.buffer.know(latest)
+        latest = self.ledger.latest_of([claim.version.key for claim in claims])
+        self.ledger.buffer.know(latest)
         for claim in claims:
-            self._queue.add(signal := self._recovery.signal_of(claim))
-            self._ledger.buffer.expect(signal.number, claim.version, claim.run)
+            self.queue.add(signal := self._recovery.signal_of(claim))
+            self.ledger.buffer.expect(signal.number, claim.version, claim.run)
 
     @property
     def is_stuck(self) -> bool:
         """Whether all signals wait for a later one to be accepted."""
-        is_idle = not self.pool.unanswered and self._queue.next_at(0.0) is None
+        is_idle = not self.pool.unanswered and self.queue.next_at(0.0) is None
         return is_idle and bool(self.responses.waiting)
 
     def seconds_to_next_step(self, now: float) -> float | None:
         """Return when the next step has work; None if only a response brings some."""
         overdue = self.pool.next_overdue
         ends = [] if overdue is None else [overdue - now]
-        start = self._queue.next_at(now)
-        may_start = self._stop.reason is None and self._room > 0
+        start = self.queue.next_at(now)
+        may_start = self.stop.reason is None and self._room > 0
         if start is not None and may_start:
             room_in = self.limiter.wait(now)
             if room_in is not None:
@@ -191,8 +196,9 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        self._stop.set(limit_reached(self._settings, minutes=(now - self._began) / 60))
-        responses, due = self.pool.responses(), self._queue.next_at(now)
+        if reached := self._limit_reached(max_run_minutes=(now - self._began) / 60):
+            self.stop.set(reached)
+        responses, due = self.pool.responses(), self.queue.next_at(now)
         if not responses and (due is None or due > now or not self._slots(now)):
             return None
         self.is_intact = False
@@ -200,7 +206,7 @@ class Scheduler:
         finished = self._finish_all()
         for signal in starting:
             self._hand_in(signal)
-        if responses and (self._stop.is_hard or self.limiter.is_held(now)):
+        if responses and (self.stop.is_hard or self.limiter.is_held(now)):
             self.recall()
         self.is_intact = True
         return finished if responses or starting or finished else None
@@ -209,8 +215,8 @@ class Scheduler:
         self, responses: list[tuple[QueuedSignal, Response]], now: float
     ) -> list[QueuedSignal]:
         """Write responses and claims in one transaction; return the next requests."""
-        self._ledger.check_lease()
-        with self._ledger.transaction() as transaction:
+        self.ledger.check_lease()
+        with self.ledger.transaction() as transaction:
             if self.limiter.shares:
                 others = transaction.requests_of_others(self._api_key)
                 self.limiter.note_others(others, now)
@@ -223,41 +229,36 @@ class Scheduler:
             starting = self._starting(transaction, self._slots(now), now)
             if self.responses.finished:
                 self.responses.write_settled(transaction)
-        if starting and self._ledger.may_lose_its_lease:
-            self._ledger.check_lease()
+        if starting and self.ledger.may_lose_its_lease:
+            self.ledger.check_lease()
         return starting
 
     def _finish_all(self) -> Finished:
         """Remove the signals whose outcomes are on disk now from the queue."""
         finished, self.responses.finished = self.responses.finished, []
         for signal, outcome, _ in finished:
-            self._queue.finish(signal)
-            self._ledger.buffer.finish(signal.number, outcome)
+            self.queue.finish(signal)
+            self.ledger.buffer.finish(signal.number, outcome)
         return finished
 
     # Starting
 
     @property
-    def _runs_ahead(self) -> bool:
-        """Whether to hand in requests that no worker can begin yet.
-
-        Not before the first accepted signal, because a mistake in the config must cost
-        few requests. Not with a lease that can be lost. Not beside runs that share it.
-        """
-        is_trusted = self.responses.accepted > 0 and not self._ledger.may_lose_its_lease
-        return is_trusted and not self.limiter.has_company
-
-    @property
     def _room(self) -> int:
-        """How many requests the workers can take; none beside the first-run check."""
-        if self.check.is_on and any(
-            signal.stage is Stage.ASK for signal in self.pool.unanswered
-        ):
+        """How many requests the workers can take; none beside the first-run check.
+
+        They take some ahead after the first accepted signal. Before it, a mistake in
+        the config must cost few requests. Not with a lease that can be lost. Not beside
+        runs that share the quota.
+        """
+        asked = (signal.stage is Stage.ASK for signal in self.pool.unanswered)
+        if self.check.is_on and any(asked):
             return 0
-        return self.pool.room(ahead=self._runs_ahead)
+        shares = self.ledger.may_lose_its_lease or self.limiter.has_company
+        return self.pool.room(ahead=self.responses.accepted > 0 and not shares)
 
     def _slots(self, now: float) -> int:
-        if self._stop.reason is not None:
+        if self.stop.reason is not None:
             return 0
         return min(self._room, self.limiter.room(now))
 
@@ -267,28 +268,27 @@ class Scheduler:
         """Return the signals to send or to ask about now, claimed if they are sent."""
         today = self._count(transaction)
         taken: list[QueuedSignal] = []
-        while len(taken) < slots and self._stop.reason is None:
-            signal = self._queue.take(now)
+        while len(taken) < slots and self.stop.reason is None:
+            signal = self.queue.take(now)
             if signal is None:
                 break
             if not signal.may_look_up:
                 self.responses.leave_to_person(transaction, signal)
                 continue
             is_new = signal.stage is Stage.CLAIM
-            if reached := limit_reached(
-                self._settings,
-                signals=self._new_signals if is_new else 0,
-                requests=today + len(taken),
+            if reached := self._limit_reached(
+                max_signals_per_run=self._new_signals if is_new else 0,
+                requests_per_day=today + len(taken),
             ):
-                self._queue.put_back(signal)
-                self._stop.set(reached)
+                self.queue.put_back(signal)
+                self.stop.set(reached)
                 break
             if is_new and self.check.is_on and self._check_ends(transaction, signal):
                 continue
             self._new_signals += signal.stage is Stage.CLAIM
             taken.append(signal)
             if signal.stage is Stage.LOOK_UP:
-                self._queue.gather(signal, now)
+                self.queue.gather(signal, now)
             if signal.stage is Stage.ASK:
                 break
         starting = self._claimed(transaction, taken) if taken else []
@@ -296,9 +296,17 @@ class Scheduler:
             self._note_requests(transaction, len(starting))
         return starting
 
+    def _limit_reached(self, **used: float) -> IncompleteError | None:
+        """Return why the run must stop, given the part of a limit that is used."""
+        for name, number in used.items():
+            limit: int | None = getattr(self.settings, name)
+            if limit is not None and number >= limit:
+                return IncompleteError(_LIMITS[name].format(limit))
+        return None
+
     def _count(self, transaction: Transaction, count: int = 0) -> int:
         """Count requests, if their number is limited; return how many today has."""
-        is_limited, origin = self._settings.requests_per_day, self._settings.origin
+        is_limited, origin = self.settings.requests_per_day, self.settings.origin
         return transaction.count_requests(origin, count) if is_limited else 0
 
     def _note_requests(self, transaction: Transaction, count: int) -> None:
@@ -322,7 +330,7 @@ class Scheduler:
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
         streams = {signal.number: signal.claim.version.stream for signal in new}
         wanted = [signal.claim for signal in new]
-        self._ledger.buffer.write_before(transaction, streams)
+        self.ledger.buffer.write_before(transaction, streams)
         ours = transaction.claim(wanted, self._api_key, at)
         for signal in new:
             if (known := ours.get(signal.claim.version.key)) is None:
@@ -338,7 +346,7 @@ class Scheduler:
         self, transaction: Transaction, taken: list[QueuedSignal]
     ) -> list[QueuedSignal]:
         """Settle the signals that are filtered since; return the others."""
-        lists = self._suppression
+        lists = self.suppression
         hidden = {s: "" for s in taken if s.is_outdated and s.stage is Stage.SEND}
         if lists.by_settings.digest or not lists.by_data.is_empty():
             to_send = [s for s in taken if s.stage in {Stage.CLAIM, Stage.SEND}]
@@ -358,16 +366,12 @@ class Scheduler:
         states: list[Settled],
     ) -> bool:
         """Apply the rules to a claimed signal; withdraw it if it is not to be sent."""
-        version = signal.claim.version
+        version, number = signal.claim.version, signal.claim.dead_letter
         # A dead letter that is gone was sent by another replay.
-        number = signal.claim.dead_letter
         is_replay = number is not None and dead_letters.exists(transaction, number)
+        run, send = self.ledger.run, signal.send
         facts = Facts(
-            latest=latest,
-            states=states,
-            run=self._ledger.run,
-            send=signal.send,
-            is_replay=is_replay,
+            latest=latest, states=states, run=run, send=send, is_replay=is_replay
         )
         outcome = decide_again(version, facts, signal.decided_on)
         if outcome is Outcome.PENDING:
@@ -382,14 +386,14 @@ class Scheduler:
         self._new_signals -= 1
         left = self._recovery.adopt(transaction, signal.claim.version, any_state=True)
         if left is not None:
-            self._queue.add_before(self._recovery.signal_of(left), signal)
+            self.queue.add_before(self._recovery.signal_of(left), signal)
         elif signal.yields < _MAX_YIELDS:
             signal.yields += 1
             due = time.monotonic() + _YIELD_SECONDS * 2**signal.yields
-            self._queue.wait_until(signal, due)
+            self.queue.wait_until(signal, due)
         else:
-            ended = signal, Outcome.PENDING, "another run is sending it"
-            self.responses.finished.append(ended)
+            reason = "another run is sending it"
+            self.responses.finished.append((signal, Outcome.PENDING, reason))
 
     def _hand_in(self, signal: QueuedSignal) -> None:
         self.limiter.start()
@@ -408,7 +412,7 @@ class Scheduler:
     def recall(self) -> None:
         """Take back the requests that no worker has begun."""
         if recalled := self.pool.recall():
-            with self._ledger.transaction() as transaction:
+            with self.ledger.transaction() as transaction:
                 self._note_requests(transaction, -len(recalled))
         for signal in reversed(recalled):
             self.limiter.not_started()
@@ -418,7 +422,7 @@ class Scheduler:
                 signal.stage = Stage.SEND  # claimed, and certainly not sent
                 signal.attempts -= 1
             for one in reversed(signal.take_together()):
-                self._queue.put_back(one)
+                self.queue.put_back(one)
 
     def release(self) -> Finished:
         """Settle held rejections, and drop the claims that the next run need not check.
@@ -429,10 +433,10 @@ class Scheduler:
             return []
         self.recall()
         in_flight = self.pool.unanswered
-        with self._ledger.transaction() as transaction:
+        with self.ledger.transaction() as transaction:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)
-            for signal in self._queue.unfinished.values():
+            for signal in self.queue.unfinished.values():
                 # Certainly not accepted, unless its response is still to come. A claim
                 # after an unclear request stays, because its attempts count.
                 is_sure = signal.stage is Stage.SEND and signal not in in_flight
