@@ -7,9 +7,8 @@ all messages may be logged.
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection
 
-from stairoids_common.text import as_code, visible
+from stairoids_common.text import visible
 
 
 class StairoidsError(Exception):
@@ -34,27 +33,6 @@ class MissingKeyError(MessageError):
     """A record lacks a column of its key: fix the tap."""
 
 
-class CutBaselineError(MessageError):
-    """Streams that were to be remembered were not read to the end: read them again."""
-
-    def __init__(self, streams: Collection[str]) -> None:
-        names = ", ".join(as_code(name) for name in sorted(streams))
-        super().__init__(
-            f"The source did not read {names} to the end, so the baseline did not end. "
-            "Run the sync again with all records."
-        )
-
-
-class EmptyBaselineError(MessageError):
-    """Records were to be remembered, and the input had no stream: fix the tap."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The input has no SCHEMA message, so the baseline remembers no record, and "
-            "the next run would send them all. Did the tap fail? Run it again first."
-        )
-
-
 class LedgerError(StairoidsError):
     """The ledger cannot be opened, read or written: fix it, or use another."""
 
@@ -73,19 +51,6 @@ class IncompleteError(StairoidsError):
     """Signals are pending (`EX_TEMPFAIL`): run again."""
 
     exit_code = 75
-
-
-class UnprovedError(IncompleteError):
-    """No signal was accepted after requests without a response: run again later."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Some requests got no usable response. Only a signal that is accepted "
-            "later can prove their outcome, and there was none. They and the signals "
-            "behind them are pending. Run again when there are new records. If none "
-            "come, set `on_unknown: hold` for one run, and then decide on the dead "
-            "letters with `stairoids-signals dead-letters resolve`."
-        )
 
 
 class InterruptedRunError(StairoidsError):
@@ -107,10 +72,6 @@ class ReaderGoneError(StairoidsError):
             "STATE could not be written, because the reader of stdout is gone. No "
             "signals were lost. Run again."
         )
-
-
-class DeadLettersError(StairoidsError):
-    """Some records became dead letters, and `fail_on_dead_letters` is set."""
 
 
 class InvalidSignalError(Exception):

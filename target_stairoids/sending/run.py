@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from stairoids_common.text import counted
+from stairoids_common.text import as_code, counted
 from target_stairoids.api.worker_pool import readable
 from target_stairoids.checks.first_run import NOT_CHECKED, LedgerRebuild, refusal
 from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
@@ -19,16 +19,12 @@ from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (
     ConfigError,
-    CutBaselineError,
-    DeadLettersError,
-    EmptyBaselineError,
     IncompleteError,
     InterruptedRunError,
     LedgerError,
     MessageError,
     SetAsideError,
     StairoidsError,
-    UnprovedError,
 )
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -64,6 +60,13 @@ logger = logging.getLogger(__name__)
 
 _QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
 _QUEUE_BYTES = 64 << 20  # of their requests and records
+_UNPROVED = (
+    "Some requests got no usable response. Only a signal that is accepted later can "
+    "prove their outcome, and there was none. They and the signals behind them are "
+    "pending. Run again when there are new records. If none come, set `on_unknown: "
+    "hold` for one run, and then decide on the dead letters with `stairoids-signals "
+    "dead-letters resolve`."
+)
 
 
 class Run:
@@ -107,14 +110,10 @@ class Run:
             raise
         self._queue = SendQueue()
         self._progress_at = time.monotonic()
-        self._checkpoint = Checkpoint(
-            (lambda _state: None)
-            if settings.dry_run or settings.rebuilds
-            else write_state,
-            self._ledger.flush,
-            self._progress_at,
-            emits_each_state,
-        )
+        is_silent = settings.dry_run or settings.rebuilds
+        emit = (lambda _state: None) if is_silent else write_state
+        flush, now = self._ledger.flush, self._progress_at
+        self._checkpoint = Checkpoint(emit, flush, now, emits_each_state)
         self._notifier = Notifier(settings, self._ledger) if notifies else None
         self._is_first = False
         self.report = Report()
@@ -170,7 +169,7 @@ class Run:
             queue = self._queue
             has_room = len(queue.unfinished) < _QUEUE_SIZE and queue.size < _QUEUE_BYTES
             if not has_room and self._is_stuck():
-                self.stop.set(UnprovedError())
+                self.stop.set(IncompleteError(_UNPROVED))
                 return False
             self._outcomes.let_go(time.monotonic(), is_full=not has_room)
             if has_room and source is None:
@@ -211,7 +210,10 @@ class Run:
         self._outcomes.cut = frozenset(cut)
         try:
             if self._scheduler.is_intact and not isinstance(error, LedgerError):
-                unforeseen = self._decide_rest()
+                try:
+                    self._decide()
+                except MessageError as broken:
+                    unforeseen = broken
                 self._settle_all(is_whole=not (error or unforeseen))
         except Exception as raised:  # noqa: BLE001 - raised again below
             unforeseen = raised
@@ -307,9 +309,8 @@ class Run:
             ends.append(state_at - now)
         if (seconds := self._scheduler.seconds_to_next_step(now)) is not None:
             ends.append(seconds)
-        descriptors = [self._scheduler.pool.wake_descriptor]
-        if source is not None:
-            descriptors.append(source)
+        both = self._scheduler.pool.wake_descriptor, source
+        descriptors = [descriptor for descriptor in both if descriptor is not None]
         return source in readable(descriptors, max(0.001, min(ends)))
 
     def _count(self, finished: Finished) -> None:
@@ -325,14 +326,6 @@ class Run:
                 self._checkpoint.close(signal.number)
 
     # The end
-
-    def _decide_rest(self) -> MessageError | None:
-        """Decide on the last records; return why one of them cannot be decoded."""
-        try:
-            self._decide()
-        except MessageError as error:
-            return error
-        return None
 
     def _settle_all(self, *, is_whole: bool) -> None:
         """Finish everything that was read; after a stop, only requests in flight."""
@@ -380,23 +373,31 @@ class Run:
             for reason in set_aside:
                 observer.would_stop(with_configs(reason))
         if cut := self._outcomes.cut_baselines:
-            return CutBaselineError(cut)
+            names = ", ".join(map(as_code, sorted(cut)))
+            return MessageError(
+                f"The source did not read {names} to the end, so the baseline did not "
+                "end. Run the sync again with all records."
+            )
         if self._is_empty_baseline:
-            return EmptyBaselineError()
+            return MessageError(
+                "The input has no SCHEMA message, so the baseline remembers no record, "
+                "and the next run would send them all. Did the tap fail? Run it again "
+                "first."
+            )
         if not self.report.adds_up:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
         pending = outcomes[Outcome.PENDING]
         if self._scheduler.responses.waiting:
-            return UnprovedError()
+            return IncompleteError(_UNPROVED)
         if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
         dead = dead_letters_in(outcomes)
         if dead and self._settings.fail_on_dead_letters and not self._settings.dry_run:
-            return DeadLettersError(
+            return StairoidsError(
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"
             )
@@ -417,9 +418,8 @@ class Run:
         return not is_held_back and self._outcomes.may_remember(stream)
 
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
-        exit_code = 0
-        if failure is not None and not self.is_forgiven(failure):
-            exit_code = getattr(failure, "exit_code", 1)
+        is_success = failure is None or self.is_forgiven(failure)
+        exit_code = 0 if is_success else getattr(failure, "exit_code", 1)
         self.report.unanswered = self._scheduler.responses.unanswered
         limiter = self._scheduler.limiter
         report = self.report.as_dict(
