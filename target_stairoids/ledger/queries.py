@@ -12,8 +12,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    Column,
-    ColumnElement,
     Row,
     case,
     func,
@@ -53,7 +51,6 @@ from target_stairoids.ledger.structs import (
     OWN_CLOCK,
     UNFINISHED,
     KnownMapping,
-    Layout,
     NotifiedState,
     PipelineFacts,
 )
@@ -86,31 +83,23 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     return found
 
 
-def settled_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
-    """Return run -> outcome -> how many versions it settled; reads all rows.
+def counts_of_runs(
+    ledger: Ledger, dead: Collection[int]
+) -> dict[int, tuple[dict[str, int], dict[str, int]]]:
+    """Return run -> outcome -> versions settled, and signal type -> signals sent.
 
-    The versions that it sent are in `sent_by`.
+    Settled versions without the sent ones, and sent signals without those that a later
+    run recovered. It reads all rows.
     """
-    is_it = settled.c.outcome != Outcome.ACCEPTED
-    return _counts_by_run(ledger, settled.c.outcome, dead, is_it)
-
-
-def sent_by(ledger: Ledger, dead: Collection[int]) -> dict[int, dict[str, int]]:
-    """Return run -> signal type -> how many signals Stairoids accepted from it.
-
-    Signals that a later run recovered are not among them.
-    """
-    return _counts_by_run(ledger, signals.c.type, dead, true())
-
-
-def _counts_by_run(
-    ledger: Ledger, name: Column[str], dead: Collection[int], is_it: ColumnElement[bool]
-) -> dict[int, dict[str, int]]:
-    run = name.table.c.run
-    query = select(run, name, func.count()).where(run.in_(dead), is_it)
-    found: dict[int, dict[str, int]] = {number: {} for number in dead}
-    for number, its, count in ledger.rows(query.group_by(run, name)) if dead else ():
-        found[number][its] = count
+    found: dict[int, tuple[dict[str, int], dict[str, int]]]
+    found = {number: ({}, {}) for number in dead}
+    is_not_sent = settled.c.outcome != Outcome.ACCEPTED
+    names = (settled.c.outcome, is_not_sent), (signals.c.type, true())
+    for place, (name, is_it) in enumerate(names if dead else ()):
+        run = name.table.c.run
+        query = select(run, name, func.count()).where(run.in_(dead), is_it)
+        for number, its, count in ledger.rows(query.group_by(run, name)):
+            found[number][place][its] = count
     return found
 
 
@@ -170,8 +159,8 @@ def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     return {row.mapping: KnownMapping(row.source, row.identity) for row in rows}
 
 
-def layouts_of(ledger: Ledger) -> set[Layout]:
-    """Return the columns of all streams that mappings have read."""
+def layouts_of(ledger: Ledger) -> set[tuple[str, frozenset[str], frozenset[str]]]:
+    """Return name, key and columns of all streams that mappings have read."""
     asked = streams.c.name, mappings.c.identity, streams.c.schema
     found = set()
     for name, identity, message in ledger.rows(
@@ -180,7 +169,7 @@ def layouts_of(ledger: Ledger) -> set[Layout]:
         key = json.loads(identity)
         columns = json.loads(message or "{}").get("schema", {}).get("properties", {})
         is_keyless = key[:1] == ["*"]
-        found.add(Layout(name, frozenset(key * (not is_keyless)), frozenset(columns)))
+        found.add((name, frozenset(key * (not is_keyless)), frozenset(columns)))
     return found
 
 

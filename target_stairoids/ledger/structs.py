@@ -168,14 +168,6 @@ class KnownMapping(msgspec.Struct, frozen=True, gc=False):
     identity: str
 
 
-class Layout(msgspec.Struct, frozen=True):
-    """The columns of a stream that a mapping has read, and those of its key."""
-
-    stream: str
-    key: frozenset[str]
-    columns: frozenset[str]
-
-
 def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     """Return the claim in a row of `claims`."""
     values = row._asdict()

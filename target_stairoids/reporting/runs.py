@@ -116,12 +116,8 @@ def run_history(ledger: Ledger, *, days: int) -> RunHistory:
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
     rows = queries.runs_since(ledger, since)
     not_ended = [row.run for row in rows if row.exit_code is None]
-    settled = queries.settled_by(ledger, not_ended)
-    sent = queries.sent_by(ledger, not_ended)
-    runs = [
-        _past_run(row, ledger, settled.get(row.run, {}), sent.get(row.run, {}))
-        for row in rows
-    ]
+    counts = queries.counts_of_runs(ledger, not_ended)
+    runs = [_past_run(row, ledger, *counts.get(row.run, ({}, {}))) for row in rows]
     dead_letters = dead_letters_of(ledger)
     newest = _newest(runs)
     dates = [(first + timedelta(days=n)).isoformat() for n in range(days)]

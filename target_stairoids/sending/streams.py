@@ -221,7 +221,7 @@ class Streams:
         self._streams: dict[str, Stream] = {}
         self._warned: set[str] = set()
         self._layouts = queries.layouts_of(ledger)
-        self._earlier = {layout.stream for layout in self._layouts}
+        self._earlier = {stream for stream, _, _ in self._layouts}
 
     def opened(self, name: str) -> Stream | None:
         """Return a stream as its last SCHEMA message describes it; None before any."""
@@ -301,9 +301,9 @@ class Streams:
         """Return the layouts of a stream, and those of others with fewer columns."""
         columns = frozenset(schema.properties)
         return {
-            (known.key, columns if known.stream == schema.name else known.columns)
-            for known in self._layouts
-            if known.stream == schema.name or known.columns <= columns
+            (key, columns if stream == schema.name else known)
+            for stream, key, known in self._layouts
+            if stream == schema.name or known <= columns
         }
 
     def _warn_once(self, warnings: Iterable[str]) -> None:
