@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,6 +53,7 @@ _KEEP_SCHEMA = lookup.upsert_text(
     ("scope", "name"),
     alias=f"{streams.name}.alias",
 )
+_KEEP_MAPPING = lookup.upsert_text(mappings)
 #: A person may have let a check pass since the run began. It stays allowed then.
 _CHECK_FIRED = lookup.upsert_text(checks, is_allowed=f"{checks.name}.is_allowed")
 _CLAIM_AGAIN = f"UPDATE {claims.name} SET attempts = ?, attempted_at = ? {_OUR_CLAIM}"  # noqa: S608 - names of our own table
@@ -80,27 +82,20 @@ class Transaction:
         Returns:
             The last state and the settled states that belong to each claim of ours.
         """
-        rows = [
-            {
-                **asdict(claim),
-                **asdict(claim.version),
-                "entity": claim.version.key[0],
-                "mapping": claim.version.key[1],
-                "record_entity": claim.version.record_key[0],
-                "api_key": api_key,
-                "run": self.run,
-                "attempts": 1,
-                "claimed_at": at,
-                "attempted_at": at,
-            }
-            for claim in wanted
-        ]
+        noted = {"api_key": api_key, "run": self.run, "attempts": 1}
+        noted |= {"claimed_at": at, "attempted_at": at}
+        rows = []
+        for claim in wanted:
+            (entity, mapping), of_record = claim.version.key, claim.version.record_key
+            its = {"entity": entity, "mapping": mapping, "record_entity": of_record[0]}
+            values = asdict(claim) | asdict(claim.version) | its | noted
+            rows.append([values[name] for name in _CLAIMED])
         ours = set[Sequence[Any]]()
         for block in lookup.blocks(rows, lookup.PARAMETERS // len(_CLAIMED)):
             insert = lookup.insert_text(claims, _CLAIMED, len(block))
             text = f"{insert} ON CONFLICT DO NOTHING RETURNING entity, mapping"
-            values = tuple(row[name] for row in block for name in _CLAIMED)
-            ours |= {*map(tuple, lookup.execute(self.connection, text, values))}
+            row = tuple(chain.from_iterable(block))
+            ours |= {*map(tuple, lookup.execute(self.connection, text, row))}
         versions = [c.version for c in wanted if c.version.key in ours]
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
@@ -256,8 +251,8 @@ class Transaction:
 
     def keep_mappings(self, made: Mapping[tuple[int, str], KnownMapping]) -> None:
         """Keep mappings, by the number of their stream and their name."""
-        for (stream, name), known in made.items():
-            self._put(mappings, stream=stream, mapping=name, **asdict(known))
+        rows = [(*key, known.source, known.identity) for key, known in made.items()]
+        self.execute(_KEEP_MAPPING, rows)
 
     def check_fired(self, stream: str, check: str, reason: str) -> None:
         """Note that a check set a stream aside."""

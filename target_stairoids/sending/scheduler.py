@@ -183,8 +183,7 @@ class Scheduler:
         overdue = self.pool.next_overdue
         ends = [] if overdue is None else [overdue - now]
         start = self.queue.next_at(now)
-        may_start = self.stop.reason is None and self._room > 0
-        if start is not None and may_start:
+        if start is not None and self.stop.reason is None and self._room > 0:
             room_in = self.limiter.wait(now)
             if room_in is not None:
                 ends.append(max(start - now, room_in))
@@ -247,12 +246,13 @@ class Scheduler:
     def _room(self) -> int:
         """How many requests the workers can take; none beside the first-run check.
 
-        They take some ahead after the first accepted signal. Before it, a mistake in
-        the config must cost few requests. Not with a lease that can be lost. Not beside
-        runs that share the quota.
+        Some wait for a worker, but none before the first accepted signal, because a
+        mistake in the config must cost few requests. Also none with a lease that can be
+        lost, or beside runs that share the quota.
         """
-        asked = (signal.stage is Stage.ASK for signal in self.pool.unanswered)
-        if self.check.is_on and any(asked):
+        if self.check.is_on and any(
+            signal.stage is Stage.ASK for signal in self.pool.unanswered
+        ):
             return 0
         shares = self.ledger.may_lose_its_lease or self.limiter.has_company
         return self.pool.room(ahead=self.responses.accepted > 0 and not shares)
