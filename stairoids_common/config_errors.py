@@ -27,7 +27,7 @@ _BROKEN_RULES = {
     "pattern": "must not be empty",  # each one asks for a character
 }
 
-_DEEPEST = 100  # levels; Python checks some hundreds before its stack ends
+DEEPEST = 100  # levels; programs walk some hundreds before their stack ends
 
 #: A text that is JSON, or is meant to be. A template begins with two braces.
 _JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
@@ -99,13 +99,18 @@ def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
         found = json.loads(content, object_pairs_hook=pairs, parse_constant=_not_json)
     except RecursionError:
         raise too_deep from None
-    layer = [found]
-    for _ in range(_DEEPEST):
-        parts = [value for value in layer if isinstance(value, dict | list)]
-        layer = [v for p in parts for v in (p.values() if isinstance(p, dict) else p)]
-    if layer:
+    if is_too_deep(found):
         raise too_deep
     return found
+
+
+def is_too_deep(value: Json) -> bool:
+    """Return whether programs cannot walk objects and lists by recursion."""
+    layer: list[Json] = [[value]]
+    for _ in range(DEEPEST + 1):
+        values = [p.values() if isinstance(p, dict) else p for p in layer]
+        layer = [v for part in values for v in part if isinstance(v, dict | list)]
+    return bool(layer)
 
 
 def json_problem(error: Exception) -> str:

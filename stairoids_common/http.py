@@ -166,6 +166,16 @@ def within(
     `TimeoutError` after these seconds, or soon after `is_over` is true. The call then
     goes on in a thread that delays no exit.
     """
+    result = in_thread(call)
+    deadline = time.monotonic() + seconds
+    while not is_over() and (left := deadline - time.monotonic()) > 0:
+        if wait([result], min(left, _POLL_SECONDS)).done:
+            break
+    return result.result(timeout=0)
+
+
+def in_thread(call: Callable[[], Result]) -> Future[Result]:
+    """Begin a call in a thread that delays no exit, and return its future result."""
     result: Future[Result] = Future()
 
     def run() -> None:
@@ -174,12 +184,9 @@ def within(
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             result.set_exception(error)
 
+    result.set_running_or_notify_cancel()  # so that nobody cancels it
     Thread(target=run, daemon=True).start()
-    deadline = time.monotonic() + seconds
-    while not is_over() and (left := deadline - time.monotonic()) > 0:
-        if wait([result], min(left, _POLL_SECONDS)).done:
-            break
-    return result.result(timeout=0)
+    return result
 
 
 def text_of(response: Response) -> bytes:

@@ -124,7 +124,8 @@ def _response(place: str, seconds: float, call: Callable[[], Result]) -> Result:
     except TimeoutError:
         reason = "timeout"
     except requests.RequestException as error:
-        reason = _reason_of(error)
+        reason = obstacle_of(error) or breach_of(error)
+        reason += _HINTS.get(reason, "")
     raise StairoidsError(f"{place}: no response ({reason})")
 
 
@@ -173,12 +174,6 @@ def _samples(now: str) -> Iterator[tuple[str, bytes]]:
             "data": content | {"created_at": now},
         }
         yield event, json.dumps(body).encode()
-
-
-def _reason_of(error: requests.RequestException) -> str:
-    """Return in words why there is no response."""
-    reason = obstacle_of(error) or breach_of(error)
-    return reason + _HINTS.get(reason, "")
 
 
 def proxies_to(url: str) -> dict[str, str]:

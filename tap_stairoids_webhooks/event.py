@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from stairoids_common.config_errors import DEEPEST, is_too_deep
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 
 #: The event types that an endpoint can subscribe to.
@@ -29,7 +30,6 @@ EVENT_TYPES = (
 _CANONICAL = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _QUICK_DECODER = msgspec.json.Decoder(float_hook=Decimal)
-_MAX_DEPTH = 100  # programs that read a record walk it by recursion
 _AUTOMATION_RAN = ("automation.action_triggered", "automation.triggered")
 _MAX_TEXT = 255  # characters of an id or type that a store can index
 
@@ -104,7 +104,9 @@ def payload_from(body: bytes) -> dict[str, Any]:
         payload = _strict_json(body)
     if not isinstance(payload, dict):
         raise MalformedBodyError("not a JSON object")
-    _check_depth(payload, body)
+    brackets = body.count(b"{") + body.count(b"[")
+    if brackets > DEEPEST and is_too_deep(payload):
+        raise MalformedBodyError("nested too deeply")
     return payload
 
 
@@ -139,27 +141,6 @@ def _strict_json(body: bytes) -> object:
     except (ValueError, ArithmeticError) as error:
         raise MalformedBodyError("a number that is too long") from error
     return value
-
-
-def _check_depth(payload: dict[str, Any], body: bytes) -> None:
-    """Refuse payloads that programs cannot walk by recursion."""
-    if body.count(b"{") + body.count(b"[") > _MAX_DEPTH:
-        level: list[Any] = [payload]
-        for _ in range(_MAX_DEPTH):
-            level = [child for value in level for child in _children(value)]
-            if not level:
-                return
-        raise MalformedBodyError("nested too deeply")
-
-
-def _children(value: object) -> list[Any]:
-    match value:
-        case dict():
-            return [v for v in value.values() if isinstance(v, (dict, list))]
-        case list():
-            return [v for v in value if isinstance(v, (dict, list))]
-        case _:
-            return []
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import time
 
 from typing_extensions import override
 
+_TEXT = "%(asctime)s %(levelname)s %(message)s"
+
 
 class LogLine:
     """A log line of constant words with fields: `deliveries: duplicate=1 stored=12`."""
@@ -34,24 +36,21 @@ def log_to_stderr(*, level: str = "info", shape: str = "text") -> None:
         shape: Format of a line, `text` or `json`.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLine() if shape == "json" else _TextLine())
+    handler.setFormatter(_JsonLine() if shape == "json" else _Line(_TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Not a line for each port scanner: the metrics count them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
-class _TextLine(logging.Formatter):
-    """Time, level and message, separated by spaces."""
+class _Line(logging.Formatter):
+    """A line whose time is in UTC."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-
-    @override
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return _time_of(record)
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
 
-class _JsonLine(logging.Formatter):
+class _JsonLine(_Line):
     """A JSON object: time, level, logger, message and each field of a `LogLine`.
 
     A traceback is the field `traceback`.
@@ -60,7 +59,7 @@ class _JsonLine(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
-            "time": _time_of(record),
+            "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
         }
@@ -71,8 +70,3 @@ class _JsonLine(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def _time_of(record: logging.LogRecord) -> str:
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{seconds}.{int(record.msecs):03d}Z"

@@ -37,6 +37,7 @@ from tap_stairoids_webhooks.posix_signals import handled_by
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
+    from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
 
@@ -300,13 +301,10 @@ def failures(
     Example:
       stairoids-webhooks forward failures --format json
     """
-    from tap_stairoids_webhooks.store.consumers import check_consumers
-    from tap_stairoids_webhooks.store.forwards import failures_in
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open_read_only(store_url) as store:
-        check_consumers(store, [name] if name else ())
-        found = failures_in(store, name, sequences)
+        found = _failures_in(store, name, sequences)
     if output_format == "json":
         click.echo(json.dumps(found))
     elif found:
@@ -331,12 +329,10 @@ def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> No
       stairoids-webhooks forward retry 17 18
     """
     from tap_stairoids_webhooks.store import forwards
-    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
-        check_consumers(store, [name] if name else ())
-        found = forwards.failures_in(store, name, sequences)
+        found = _failures_in(store, name, sequences)
         done = forwards.retry(store, name, sequences)
     click.echo(json.dumps({"retried": done}))
     _check_found(found, sequences)
@@ -360,16 +356,24 @@ def discard(
       stairoids-webhooks forward discard 17 --yes
     """
     from tap_stairoids_webhooks.store import forwards
-    from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
-        check_consumers(store, [name] if name else ())
-        found = forwards.failures_in(store, name, sequences)
+        found = _failures_in(store, name, sequences)
         if is_confirmed(f"{counted(len(found), 'failure')} will never be delivered."):
             done = forwards.discard(store, name, sequences)
             click.echo(json.dumps({"discarded": done}))
             _check_found(found, sequences)
+
+
+def _failures_in(
+    store: EventStore, name: str | None, sequences: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    from tap_stairoids_webhooks.store.consumers import check_consumers
+    from tap_stairoids_webhooks.store.forwards import failures_in
+
+    check_consumers(store, [name] if name else ())
+    return failures_in(store, name, sequences)
 
 
 def _check_found(found: list[dict[str, Any]], sequences: tuple[int, ...]) -> None:

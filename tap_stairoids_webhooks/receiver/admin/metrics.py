@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import (
@@ -155,34 +155,18 @@ class ReceiverStatus(Collector):
         sizes = self._store.database.sizes()
         yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
         found_lags = self._lags()
-        unread = {name: lag.events for name, lag in found_lags.items()}
-        yield _family(
-            "consumer_lag_events", "Unread events.", GaugeMetricFamily, consumer=unread
-        )
-        waiting = {
-            name: int(time.time() - parse_time(lag.oldest_received_at).timestamp())
-            if lag.oldest_received_at
-            else 0
-            for name, lag in found_lags.items()
+        of_consumers: dict[str, tuple[str, Callable[[Lag], int | None]]] = {
+            "consumer_lag_events": ("Unread events.", lambda lag: lag.events),
+            "consumer_lag_seconds": ("Age of the oldest unread event.", _age),
+            "forward_failures": (
+                "Events that a forwarder could not deliver.",
+                lambda lag: lag.failures,
+            ),
         }
-        yield _family(
-            "consumer_lag_seconds",
-            "Age of the oldest unread event.",
-            GaugeMetricFamily,
-            consumer=waiting,
-        )
-
-        failures = {
-            name: lag.failures
-            for name, lag in found_lags.items()
-            if lag.failures is not None
-        }
-        yield _family(
-            "forward_failures",
-            "Events that a forwarder could not deliver.",
-            GaugeMetricFamily,
-            consumer=failures,
-        )
+        for name, (text, read) in of_consumers.items():
+            values = {consumer: read(lag) for consumer, lag in found_lags.items()}
+            known = {c: value for c, value in values.items() if value is not None}
+            yield _family(name, text, GaugeMetricFamily, consumer=known)
 
     def _lags(self) -> dict[str, Lag]:
         try:
@@ -192,6 +176,11 @@ class ReceiverStatus(Collector):
                 LogLine("lag of the consumers is not known", error=str(error))
             )
             return {}
+
+
+def _age(lag: Lag) -> int:
+    oldest = lag.oldest_received_at
+    return int(time.time() - parse_time(oldest).timestamp()) if oldest else 0
 
 
 def _family(

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
+from stairoids_common.http import Result, in_thread
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
 
-Result = TypeVar("Result")
-
 _AT_ONCE = 4  # more reads wait
+_STOPPING = "the receiver is stopping"
 
 
 class StoreReads:
@@ -28,46 +26,23 @@ class StoreReads:
         self._is_stopped = False
 
     async def run(self, call: Callable[[], Result]) -> Result:
-        """Return the result of a call.
-
-        Raises:
-            StoreUnavailableError: The receiver stops.
-        """
+        """Return the result of a call, unless the receiver stops."""
         async with self._slots:
             if self._is_stopped:
-                raise _stopping()
-            found = asyncio.get_running_loop().create_future()
+                raise StoreUnavailableError(_STOPPING)
+            found = asyncio.wrap_future(in_thread(call))
             self._waiting.add(found)
-            Thread(target=_resolve, args=[found, call], daemon=True).start()
             try:
-                result: Result = await found
+                return await found
+            except asyncio.CancelledError:
+                if self._is_stopped:
+                    raise StoreUnavailableError(_STOPPING) from None
+                raise
             finally:
                 self._waiting.discard(found)
-            return result
 
     def stop(self) -> None:
         """Give up the calls that have no result yet, and all later calls."""
         self._is_stopped = True
         for found in self._waiting:
-            if not found.done():
-                found.set_exception(_stopping())
-
-
-def _stopping() -> StoreUnavailableError:
-    return StoreUnavailableError("the receiver is stopping")
-
-
-def _resolve(found: asyncio.Future[Result], call: Callable[[], Result]) -> None:
-    """Call a function in this thread, and give its outcome to the event loop."""
-    try:
-        outcome: object = call()
-        settle: Callable[[Any], None] = found.set_result
-    except Exception as error:  # noqa: BLE001 -- the request gets it
-        outcome, settle = error, found.set_exception
-
-    def settle_if_awaited() -> None:
-        if not found.done():
-            settle(outcome)
-
-    with suppress(RuntimeError):  # the event loop has ended
-        found.get_loop().call_soon_threadsafe(settle_if_awaited)
+            found.cancel()
