@@ -116,7 +116,7 @@ def compile_template(text: str, field: str) -> Template:
     for data in tree.find_all(nodes.TemplateData):
         if mark := _BRACES.search(data.data):
             problem = f"`{mark[0]}` opens or ends nothing"
-            raise TemplateError(text, text.rfind(mark[0]), problem)
+            raise TemplateError(text, problem, place=text.rfind(mark[0]))
     pieces = [
         node
         for part in tree.body
@@ -155,7 +155,7 @@ def compile_condition(text: str, field: str) -> Template:
         return compile_template(text, field)
     if "{{" in text:
         problem = "a condition has no braces, as in `plan == 'pro'`"
-        raise TemplateError(text, text.index("{{"), problem)
+        raise TemplateError(text, problem, place=text.index("{{"))
 
     def parse() -> nodes.Expr:
         parser = Parser(environment(), text, state="variable")
@@ -166,7 +166,7 @@ def compile_condition(text: str, field: str) -> Template:
             parser.fail(f"unexpected `{found_instead}`{remedy}")
         return found
 
-    tree = _parsed(text, parse, state="variable")
+    tree = _parsed(text, parse)
     _check_condition(tree, text)
     return _expression(tree, field)
 
@@ -178,28 +178,28 @@ def _check_condition(node: nodes.Node, text: str) -> None:
             _check_condition(part, text)
     elif not any(True for _ in paths_of(node)):
         problem = "a part reads no column, as in `plan == 'a' or 'b'`"
-        raise TemplateError(text, 0, f"{problem}; write `plan in ['a', 'b']`")
+        raise TemplateError(text, f"{problem}; write `plan in ['a', 'b']`")
 
 
-def _parsed(text: str, parse: Callable[[], _Tree], state: str | None = None) -> _Tree:
+def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
     """Return the parsed tree, in which every filter and test exists."""
     try:
         tree = parse()
     except TemplateSyntaxError as error:
-        raise syntax_error(error, text, state) from None
+        raise syntax_error(error, text) from None
     whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
     for kind, name, problem in _wrong_names(whole):
         before = r"\bis\s+(?:not\s+)?" if kind == "test" else r"\|\s*"
         found = re.search(rf"{before}({re.escape(name)})\b", text)
         place = found.start(1) if found else max(text.find(name), 0)
-        raise TemplateError(text, place, problem)
+        raise TemplateError(text, problem, place=place)
     for call in whole.find_all(nodes.Call):
         _check_call(call, whole, text)
     for tag in whole.find_all(
         (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
     ):
         name = type(tag).__name__.lower()
-        raise TemplateError(text, 0, f"`{name}` needs another template; there is none")
+        raise TemplateError(text, f"`{name}` needs another template; there is none")
     return tree
 
 
@@ -261,7 +261,7 @@ def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
         case _:
             return
     found = re.search(rf"{before}({re.escape(name)})\s*\(", text)
-    raise TemplateError(text, found.start(1) if found else 0, problem)
+    raise TemplateError(text, problem, place=found.start(1) if found else None)
 
 
 # Readers

@@ -308,19 +308,12 @@ def test_paths_of_a_template(template: str, paths: set[Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "problem", "column"),
     [
-        ("{{ email | }}", "expected token 'name', got 'end of print statement'", 11),
-        ("{{ email", "unexpected end of template", 8),
         ("email }}", "`}}` opens or ends nothing", 6),
         ("{ email }}", "`}}` opens or ends nothing", 8),
-        ("{{ }}", "expected an expression, got 'end of print statement'", 3),
-        ("{{ a b }}", "expected token 'end of print statement', got 'b'", 5),
-        ("{{ Full name }}", 'as `record["First name"]`', 8),
         ("{{ $email }}", 'as `record["First name"]`', 3),
-        ("{{ 1 + }}", "unexpected 'end of print statement'", 7),
         ("{{ a & b }}", "unexpected char '&'", 5),
         ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?", 7),
         ("{{ a is defned }}", "no test `defned`; did you mean `defined`?", 8),
-        ("{% if %}x{% endif %}", "expected an expression", 6),
     ],
 )
 def test_error_shows_its_place(text: str, problem: str, column: int) -> None:
@@ -333,25 +326,43 @@ def test_error_shows_its_place(text: str, problem: str, column: int) -> None:
     assert caret == " " * (4 + column) + "^"
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{{ email | }}", "expected token 'name', got 'end of print statement'"),
+        ("{{ email", "unexpected end of template"),
+        ("{{ }}", "expected an expression, got 'end of print statement'"),
+        ("{{ a b }}", "expected token 'end of print statement', got 'b'"),
+        ("{{ Full name }}", 'as `record["First name"]`'),
+        ("{{ 1 + }}", "unexpected 'end of print statement'"),
+        ("{% if %}x{% endif %}", "expected an expression"),
+    ],
+)
+def test_error_of_the_syntax_shows_its_line(text: str, problem: str) -> None:
+    with pytest.raises(TemplateError) as refused:
+        compile_template(text, "properties.p")
+
+    sentence, line = str(refused.value).split("\n")
+    assert problem in sentence
+    assert line == f"    {text}"
+
+
 def test_error_in_a_later_line_has_the_line_number() -> None:
     with pytest.raises(TemplateError) as refused:
-        compile_template("one\ntwo {{ x | ) }}", "properties.p")
+        compile_template("one\r\ntwo {{ x | ) }}", "properties.p")
 
     assert str(refused.value).split("\n") == [
         "unexpected ')' (line 2)",
         "    two {{ x | ) }}",
-        "               ^",
     ]
 
 
-@pytest.mark.parametrize(
-    ("condition", "column"), [("plan = 'x'", 5), ("plan ==", 7), ("(plan", 5), ("", 0)]
-)
-def test_error_in_a_condition_shows_its_place(condition: str, column: int) -> None:
+@pytest.mark.parametrize("condition", ["plan = 'x'", "plan ==", "(plan", ""])
+def test_error_in_a_condition_shows_its_line(condition: str) -> None:
     with pytest.raises(TemplateError) as refused:
         compile_condition(condition, "when")
 
-    assert str(refused.value).split("\n")[-1] == " " * (4 + column) + "^"
+    assert str(refused.value).split("\n")[-1] == f"    {condition}"
 
 
 @pytest.mark.parametrize(
