@@ -100,18 +100,13 @@ def find(
         return
     header = ("when (UTC)", "stream", "key", "type", "outcome", "run", "signal id")
     rows = [
-        (s.at[:19], s.stream, _plain(s.key), s.type, s.outcome, str(s.run), s.signal_id)
+        (s.at[:19], s.stream, s.key, s.type, s.outcome, str(s.run), s.signal_id)
         for s in found
     ]
     if rows:
         print_table(header, [[cell or "-" for cell in row] for row in rows])
     else:
         click.echo("The ledger has no such signal.")
-
-
-def _plain(key: str | None) -> str | None:
-    """Return a key without characters that a terminal would obey."""
-    return key if key is None or key.isprintable() else ascii(key)
 
 
 def _keys(key: str | None) -> list[str]:

@@ -6,12 +6,11 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import Any, TextIO
 
 import click
-from typing_extensions import override
 
 from stairoids_common.cli import TEXT_FILE, exit_with_message
 from stairoids_common.config import default_inputs
@@ -94,33 +93,21 @@ def config_option(
     )
 
 
-class _OncePerText(logging.Filter):
-    """Lets each sentence pass once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[str] = set()
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        is_new = text not in self._seen
-        self._seen.add(text)
-        return is_new
-
-
 @contextmanager
 def _each_warning_once() -> Iterator[None]:
     """Log each warning about the config once, because a command may read it twice."""
-    once = _OncePerText()
-    loggers = [logging.getLogger(name) for name in _ABOUT_CONFIG]
-    for logger in loggers:
-        logger.addFilter(once)
-    try:
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(seen)
+        seen.add(record.getMessage())
+        return len(seen) > before
+
+    with ExitStack() as filters:
+        for logger in map(logging.getLogger, _ABOUT_CONFIG):
+            logger.addFilter(is_new)
+            filters.callback(logger.removeFilter, is_new)
         yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(once)
 
 
 def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -177,14 +164,7 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def key_text(key: Mapping[str, Any]) -> str:
-    """Return a record's key as `trial_id=3, region=eu`.
-
-    Text with control characters is shown as JSON, because a terminal would obey them.
-    """
-    return ", ".join(
-        f"{name}={value}"
-        if isinstance(value, Decimal)
-        or (isinstance(value, str) and value.isprintable())
-        else f"{name}={json.dumps(value, default=str)}"
-        for name, value in key.items()
-    )
+    """Return a record's key as `trial_id=3, region=eu`, for one line."""
+    plain = (str, Decimal)
+    texts = {n: v if isinstance(v, plain) else json.dumps(v) for n, v in key.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items())
