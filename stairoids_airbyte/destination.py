@@ -105,7 +105,11 @@ class _Sync:
             signal.signal(number, lambda n, _frame: self._run.interrupt(n))
         try:
             counts = read_messages(
-                source, self._run, takers, otherwise=_ignore, begin=self._begin
+                source,
+                self._run,
+                takers,
+                otherwise=lambda _message: None,
+                begin=self._begin,
             )
             self._has_failed |= not counts
             self._run.finish(cut=self._cut_streams())
@@ -213,7 +217,3 @@ def _part(message: Mapping[str, Json], name: str) -> Mapping[str, Json]:
     """Return an object in a message; an empty one if it is none."""
     part = message.get(name)
     return part if isinstance(part, dict) else {}
-
-
-def _ignore(message: dict[str, Json]) -> None:
-    """Skip a message that the destination does not use, such as LOG."""

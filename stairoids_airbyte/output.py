@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 import msgspec
 from typing_extensions import override
 
 from stairoids_airbyte.exceptions import BrokenError
-from stairoids_airbyte.protocol import Message, log_message
+from stairoids_airbyte.protocol import Message
+from stairoids_common.cli import discard_stdout
 from stairoids_common.text import visible
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -30,8 +30,7 @@ def write_line(line: bytes, *, flush: bool = True) -> None:
         if flush:
             sys.stdout.buffer.flush()
     except OSError as error:
-        # Python flushes stdout at exit. If that failed, the exit code would be 120.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         msg = f"stdout cannot be written: {error.strerror}. Run again."
         sys.stderr.write(f"{msg}\n")
         raise BrokenError(msg) from error
@@ -43,7 +42,8 @@ class LogHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         level = _LEVELS.get(record.levelno, record.levelname)
-        write(log_message(level, visible(self.format(record))))
+        text = visible(self.format(record))
+        write({"type": "LOG", "log": {"level": level, "message": text}})
 
 
 def log_as_messages() -> None:

@@ -70,11 +70,6 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def log_message(level: str, text: str) -> Message:
-    """Return a log line."""
-    return {"type": "LOG", "log": {"level": level, "message": text}}
-
-
 def error_message(failure: Json) -> Message:
     """Return the message for a failure, as `AirbyteErrorTraceMessage` has it."""
     return _trace("ERROR", error=failure)

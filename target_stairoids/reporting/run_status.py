@@ -95,19 +95,12 @@ def state_of(run: PastRun) -> str:
 
 
 def words_of(run: PastRun) -> str:
-    """Return the end of a run in words, without the sentences that are next steps."""
+    """Return the end of a run and its reason, without sentences that are next steps."""
+    if not run.reason:
+        return f"{ending_of(run)}."
     told = [text for text in _sentences(run) if not ledger_commands(text)]
     words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
-    reason = f": {words}" if run.reason else "."
-    if run.exit_code is None:
-        return f"{run.ending}."
-    if run.exit_code == 0 and run.reason:
-        return f"completed, and left signals for the next run{reason}"
-    if run.exit_code == 0 and (dead := dead_letters_in(run.outcomes)):
-        return f"completed with {counted(dead, 'dead letter')}."
-    if run.exit_code == 0:
-        return "completed."
-    return f"{'stopped' if _is_stopped(run) else 'failed'}{reason}"
+    return f"{ending_of(run)}: {words}"
 
 
 def ending_of(run: PastRun) -> str:

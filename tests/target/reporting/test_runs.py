@@ -250,11 +250,11 @@ def test_report_has_the_reason_of_a_stopped_and_of_a_failed_run(
 
     reason = "`max_signals_per_run` (1) is reached"
     assert stopped["status"][0]["state"] == "attention"
-    assert f"stopped: {reason}" in stopped["status"][0]["text"]
+    assert f"stopped, exit 75: {reason}" in stopped["status"][0]["text"]
     assert stopped["runs"][0]["reason"].startswith(reason)
     assert "The next run resumes" in stopped["status"][0]["next"][0]["text"]
     assert failed["status"][0]["state"] == "failed"
-    assert "failed: " in failed["status"][0]["text"]
+    assert "failed, exit 1: " in failed["status"][0]["text"]
     assert (
         "stairoids-signals check --config" in failed["status"][0]["next"][0]["command"]
     )
@@ -301,12 +301,16 @@ def a_run(**fields: Any) -> PastRun:
         (
             {"reason": "A limit."},
             "attention",
-            "left signals for the next run: A limit.",
+            "completed, signals left: A limit.",
         ),
-        ({"exit_code": 75, "reason": "Spent."}, "attention", "stopped: Spent."),
-        ({"exit_code": 143, "reason": "SIGTERM."}, "attention", "stopped: SIGTERM."),
-        ({"exit_code": 1, "reason": "A key."}, "failed", "failed: A key."),
-        ({"exit_code": 1}, "failed", "failed."),
+        (
+            {"exit_code": 75, "reason": "Spent."},
+            "attention",
+            "stopped, exit 75: Spent.",
+        ),
+        ({"exit_code": 143, "reason": "SIGTERM."}, "attention", "143: SIGTERM."),
+        ({"exit_code": 1, "reason": "A key."}, "failed", "failed, exit 1: A key."),
+        ({"exit_code": 1}, "failed", "failed, exit 1."),
         ({"exit_code": None}, "running", "is running."),
         ({"exit_code": None, "ending": "was killed"}, "failed", "was killed."),
     ],
@@ -327,7 +331,7 @@ def test_each_pipeline_has_its_own_status() -> None:
         ("crm", "failed"),
         ("billing", "ok"),
     ]
-    assert "Run 7 before it failed." in statuses[0].text
+    assert "Run 7 before it failed, exit 1." in statuses[0].text
     assert statuses_of([], 0)[0].text == "No run began in these days."
 
 
@@ -341,7 +345,7 @@ def test_signals_that_no_later_run_has_read_are_pending_still() -> None:
     (done,) = statuses_of([set_aside, read], 0)
 
     assert (open_one.state, done.state, done.next) == ("attention", "ok", [])
-    assert "completed. Run 7 before it failed: Stream `deals`: odd." in open_one.text
+    assert "Run 7 before it failed, exit 1: Stream `deals`: odd." in open_one.text
     assert "ledger allow deals" in (open_one.next[0].command or "")
 
 
