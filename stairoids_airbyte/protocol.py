@@ -24,11 +24,9 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     json_schema: dict[str, Json]
-    supported_sync_modes: list[str] | None = None
     source_defined_cursor: bool | None = None
     default_cursor_field: Path | None = None
     source_defined_primary_key: list[Path] | None = None
-    is_resumable: bool | None = None
     namespace: str | None = None
 
 

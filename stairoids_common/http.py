@@ -184,7 +184,7 @@ def in_thread(call: Callable[[], Result]) -> Future[Result]:
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             result.set_exception(error)
 
-    result.set_running_or_notify_cancel()  # so that nobody cancels it
+    result.set_running_or_notify_cancel()  # it cannot be cancelled
     Thread(target=run, daemon=True).start()
     return result
 

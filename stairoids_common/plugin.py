@@ -45,6 +45,10 @@ Exit codes:
 #: The fields of a bookmark whose stream had no record so far.
 _OF_NO_RECORD = {"replication_key", "replication_key_value", "store_id"}
 _OF_NO_RECORD |= {"event_types", "since", "starting_replication_value"}
+_NO_BOOKMARKS = (
+    "state: it has no `bookmarks` of this tap; give the tap the `value` of its last "
+    "STATE message, or `{}` to read everything again"
+)
 _REMEDIES = {
     "state": "put the last state back, or `{}` to read everything again",
     "catalog": "write it again with --discover",
@@ -168,8 +172,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Stop after the current record; at the second signal stop at once.
 
-        The SDK would write a STATE message inside the signal handler, which may have
-        interrupted another message.
+        The SDK would write a STATE, perhaps amid another message.
         """
         if self.records.stopped:
             sys.exit(128 + signum)
@@ -246,55 +249,34 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
             inner = [parts.get(name) for name in ("completed", "partial")]
             found = [_bookmarks_in(part, streams) for part in inner if part]
             return {name: mark for part in found for name, mark in part.items()}
-        case {"type": "STATE"}:
-            problem = "this is a STATE message; give the tap the content of its `value`"
-        case {"bookmarks": {**bookmarks}} if not all(
+        case {"bookmarks": {**bookmarks}} if all(
             isinstance(bookmark, dict) for bookmark in bookmarks.values()
-        ):
-            problem = "a bookmark is not a JSON object"
-        case {"bookmarks": {**bookmarks}} if bookmarks and not (
-            bookmarks.keys() & set(streams)
-        ):
-            problem = (
-                "its bookmarks are of no stream of this tap; give the tap its own "
-                "state, or `{}` to read everything again"
-            )
-        case {"bookmarks": {**bookmarks}}:
+        ) and (not bookmarks or bookmarks.keys() & set(streams)):
             return {str(name): bookmark for name, bookmark in bookmarks.items()}
         case {**rest} if not rest:
             return {}
-        case _:
-            problem = "it has no `bookmarks`; use `{}` to read everything again"
-    msg = f"state: {problem}"
-    raise WrongConfigError([msg])
+    raise WrongConfigError([_NO_BOOKMARKS])
 
 
 def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
     """Return a state or catalog, also of stdin or a pipe, that the SDK can read."""
-    problem, name = "", file.name.strip("<>")
+    name = file.name.strip("<>")
     try:
         content = object_in(cast("TextIO", file).buffer.read(), name)
     except WrongConfigError as error:
-        problem, content = str(error), {}
-    match content:
-        case _ if problem or kind == "state":
-            pass
-        case {"streams": [*streams]}:
-            if not all(map(_is_of_catalog, streams)):
-                problem = f"{name}: a stream has no name, or no columns"
-            elif not _is_readable(content):
-                problem = f"{name}: the `metadata` or the `schema` of a stream is wrong"
-        case _:
-            problem = f"{name}: no list `streams`"
-    if problem:
-        raise WrongConfigError([f"{kind}: {problem}; {remedy}"])
+        raise WrongConfigError([f"{kind}: {error}; {remedy}"]) from None
+    if kind == "catalog" and not _is_catalog(content):
+        raise WrongConfigError([f"{kind}: {name}: not a catalog; {remedy}"])
     return StringIO(json.dumps(content))
 
 
-def _is_readable(catalog: dict[str, Any]) -> bool:
+def _is_catalog(content: dict[str, Any]) -> bool:
     """Return whether the SDK can read a catalog, which people edit by hand."""
+    streams = content.get("streams")
+    if not isinstance(streams, list) or not all(map(_is_of_catalog, streams)):
+        return False
     try:
-        Catalog.from_dict(catalog)
+        Catalog.from_dict(content)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
     return True

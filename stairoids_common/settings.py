@@ -24,10 +24,7 @@ SECRET: dict[str, Json] = {"secret": True, "writeOnly": True}
 
 
 def config_schema_of(settings: type[msgspec.Struct]) -> dict[str, Json]:
-    """Return the JSON Schema of a config, without references and without null.
-
-    Each call returns a new object, because the Singer SDK adds settings to it.
-    """
+    """Return the JSON Schema of a config: new, because the Singer SDK adds settings."""
     return copy.deepcopy(_schema_of(settings))
 
 

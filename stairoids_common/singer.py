@@ -64,10 +64,7 @@ def log_safely() -> None:
 
 
 def begin(name: str) -> None:
-    """Write UTF-8, warn of misspelt variables, and log the SDK's lines at DEBUG only.
-
-    These are also METRIC lines, and its line about an unhandled error.
-    """
+    """Write UTF-8, warn of misspelt variables, and log the SDK only at DEBUG."""
     write_utf8()
     log_safely()
     warn_of_shared_variables()

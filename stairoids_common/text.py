@@ -62,8 +62,7 @@ def shell_command(command: str, *names: str, options: Sequence[str] = ()) -> str
 def write_utf8() -> None:
     """Let stdout and stderr be UTF-8 in every locale, and wait for a slow reader.
 
-    The parent may have left a pipe that does not wait. Then the rest would be lost. A
-    stream that the parent closed becomes the null device.
+    A stream that the parent closed becomes the null device.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

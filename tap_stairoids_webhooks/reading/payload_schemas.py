@@ -8,131 +8,94 @@ number or a time is declared. A value where an object is declared is kept under 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 import msgspec
 
-
-class Kind(Enum):
-    """Type of a declared field, which may also be null."""
-
-    TEXT = "text"
-    NUMBER = "number"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """An object with declared fields and any others."""
-
-    fields: dict[str, Kind | Shape]
-
+Json = Any  # any JSON value; narrowed where it is read
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-_SCALARS: dict[Kind, dict[str, Any]] = {
-    Kind.TEXT: {"type": ["string", "null"]},
-    Kind.NUMBER: {"type": ["number", "null"]},
-    Kind.TIME: {"type": ["string", "null"], "format": "date-time"},
-}
-_ANY = Shape({})
-_ACCOUNT = Shape({"id": Kind.TEXT, "name": Kind.TEXT, "domain": Kind.TEXT})
-_CONTACT = Shape(
-    {
-        "id": Kind.TEXT,
-        "email": Kind.TEXT,
-        "name": Kind.TEXT,
-        "first_name": Kind.TEXT,
-        "last_name": Kind.TEXT,
-    }
-)
-_SIGNAL = Shape(
-    {
-        "id": Kind.TEXT,
-        "type": Kind.TEXT,
-        "source": Kind.TEXT,
-        "properties": _ANY,
-        "created_at": Kind.TIME,
-    }
-)
-_SIGNAL_DATA = Shape(
-    {**_SIGNAL.fields, "account": _ACCOUNT, "contact": _CONTACT, "score": Kind.NUMBER}
-)
+_TEXT: Json = {"type": ["string", "null"]}
+_NUMBER: Json = {"type": ["number", "null"]}
+_TIME: Json = {**_TEXT, "format": "date-time"}
 
 
-def _envelope(data: Shape) -> Shape:
-    return Shape({"created_at": Kind.TIME, "data": data})
-
-
-# For the events after signal.created only the envelope is documented.
-KNOWN_EVENTS: dict[str, Shape] = {
-    "automation.action_triggered": Shape(
-        {
-            "automation_id": Kind.TEXT,
-            "automation_name": Kind.TEXT,
-            "triggered_at": Kind.TIME,
-            "account": _ACCOUNT,
-            "contact": _CONTACT,
-            "signal": _SIGNAL,
-        }
-    ),
-    "signal.created": _envelope(_SIGNAL_DATA),
-    "signal.scored": _envelope(_SIGNAL_DATA),
-    "account.score_changed": _envelope(
-        Shape({"account": _ACCOUNT, "score": Kind.NUMBER})
-    ),
-    "contact.score_changed": _envelope(
-        Shape({"contact": _CONTACT, "score": Kind.NUMBER})
-    ),
-    "automation.triggered": _envelope(
-        Shape({"account": _ACCOUNT, "contact": _CONTACT, "signal": _SIGNAL})
-    ),
-}
-
-
-def schema_of(shape: Shape) -> dict[str, Any]:
-    """Return the JSON Schema of a shape."""
+def _object(**fields: Json) -> Json:
+    """Return the schema of an object with declared fields and any others."""
     return {
         "type": ["object", "null"],
-        "properties": {
-            name: schema_of(kind) if isinstance(kind, Shape) else dict(_SCALARS[kind])
-            for name, kind in shape.fields.items()
-        },
+        "properties": fields,
         "additionalProperties": True,
     }
 
 
-def conform(value: object, shape: Shape) -> dict[str, Any] | None:
-    """Return a value as an object that fits the schema of a shape."""
+_ACCOUNT = _object(id=_TEXT, name=_TEXT, domain=_TEXT)
+_CONTACT = _object(id=_TEXT, email=_TEXT, name=_TEXT, first_name=_TEXT, last_name=_TEXT)
+_SIGNAL_FIELDS = {
+    "id": _TEXT,
+    "type": _TEXT,
+    "source": _TEXT,
+    "properties": _object(),
+    "created_at": _TIME,
+}
+_SIGNAL = _object(**_SIGNAL_FIELDS)
+_SIGNAL_DATA = _object(
+    **_SIGNAL_FIELDS, account=_ACCOUNT, contact=_CONTACT, score=_NUMBER
+)
+
+
+def _envelope(data: Json) -> Json:
+    return _object(created_at=_TIME, data=data)
+
+
+#: Event type -> the schema of its payload.
+# For the events after signal.created only the envelope is documented.
+KNOWN_EVENTS: dict[str, Json] = {
+    "automation.action_triggered": _object(
+        automation_id=_TEXT,
+        automation_name=_TEXT,
+        triggered_at=_TIME,
+        account=_ACCOUNT,
+        contact=_CONTACT,
+        signal=_SIGNAL,
+    ),
+    "signal.created": _envelope(_SIGNAL_DATA),
+    "signal.scored": _envelope(_SIGNAL_DATA),
+    "account.score_changed": _envelope(_object(account=_ACCOUNT, score=_NUMBER)),
+    "contact.score_changed": _envelope(_object(contact=_CONTACT, score=_NUMBER)),
+    "automation.triggered": _envelope(
+        _object(account=_ACCOUNT, contact=_CONTACT, signal=_SIGNAL)
+    ),
+}
+
+
+def conform(value: object, schema: Json) -> dict[str, Any] | None:
+    """Return a value as an object that fits a schema of this module."""
     if value is None:
         return None
     if not isinstance(value, dict):
         return {"value": value}
     result = dict(value)
-    for name, kind in shape.fields.items():
+    for name, spec in schema["properties"].items():
         found = result.get(name)
-        if isinstance(kind, Shape):
-            result[name] = conform(found, kind)
+        if "properties" in spec:
+            result[name] = conform(found, spec)
         else:
-            result[name] = found if found is None else _scalar(found, kind)
+            result[name] = found if found is None else _scalar(found, spec)
     return result
 
 
-def _scalar(value: object, kind: Kind) -> object:
-    match kind:
-        case Kind.TEXT if not isinstance(value, str):
-            return msgspec.json.format(_ENCODER.encode(value), indent=0).decode()
-        case Kind.NUMBER if isinstance(value, bool):
-            return None
-        case Kind.NUMBER if not isinstance(value, (int, Decimal)):
-            return None
-        case Kind.TIME if not _is_time(value):
-            return None
-        case _:
-            return value
+def _scalar(value: object, spec: Json) -> object:
+    if spec is _NUMBER:
+        is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+        return value if is_number else None
+    if spec is _TIME:
+        return value if _is_time(value) else None
+    if isinstance(value, str):
+        return value
+    return msgspec.json.format(_ENCODER.encode(value), indent=0).decode()
 
 
 def _is_time(value: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,7 @@ from typing_extensions import override
 
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
-from tap_stairoids_webhooks.reading.payload_schemas import (
-    KNOWN_EVENTS,
-    conform,
-    schema_of,
-)
+from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS, conform
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
@@ -242,15 +239,15 @@ def _erasure(erasure: dict[str, Any]) -> dict[str, Any]:
 
 def _records_of_type(event: str, snapshot: Snapshot, selected: EventFilter) -> Records:
     """Return the records of the events of one type, with declared fields."""
-    shape = KNOWN_EVENTS[event]
-    declared = schema_of(shape)["properties"]
+    of_payload = KNOWN_EVENTS[event]
+    declared = deepcopy(of_payload["properties"])
     schema = _schema(
         {**_SEQUENCE, **_EVENT, **_RECEIVED_AT, **declared}, additionalProperties=True
     )
 
     def record_of(stored: StoredEvent) -> dict[str, Any]:
         payload, _ = _payload_or_reason(stored)
-        record = conform(payload or {}, shape) or {}
+        record = conform(payload or {}, of_payload) or {}
         record.pop("id", None)  # the record has it as event_id
         record["sequence"] = stored.sequence
         record["event"] = stored.event

@@ -39,7 +39,6 @@ from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, logged_er
 from tap_stairoids_webhooks.receiver.http_limits import (
     REQUEST_SECONDS,
     Connection,
-    Counting,
 )
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.store import EventStore
@@ -193,7 +192,7 @@ class Receiver:
             self._opened.close()
 
 
-def _config_for(app: Counting) -> uvicorn.Config:
+def _config_for(app: ReceiverApp | AdminApp) -> uvicorn.Config:
     return uvicorn.Config(
         cast("Any", app),
         http=Connection,
@@ -331,5 +330,4 @@ def _listen(host: str, port: int) -> socket.socket:
         )
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", "no name of a host")
-        msg = f"cannot listen on {host} port {port}: {why}"
-        raise ConfigError(msg) from error
+        raise ConfigError(f"cannot listen on {host} port {port}: {why}") from error

@@ -13,16 +13,14 @@ import sqlite3
 import stat
 import threading
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from typing_extensions import override
 
 from stairoids_common.database import (
     SAFE_WRITES,
@@ -77,71 +75,6 @@ _END_FROZEN_WRITER = sa.text(
 )
 
 
-class Database(ABC):
-    """The database of a store.
-
-    Attributes:
-        place: Its name for messages, without a password.
-        url: Its URL for commands, without a password.
-    """
-
-    place: str
-    url: str
-
-    @abstractmethod
-    def writer(self, *, make: bool) -> sa.Engine:
-        """Return an engine that can write, also of a new database if `make` is true."""
-
-    @abstractmethod
-    def reader(self) -> sa.Engine:
-        """Return an engine that cannot write."""
-
-    def lock(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite has it
-        """Wait until no other transaction appends; the commit releases the lock."""
-
-    def check_encoding(self, connection: sa.Connection) -> None:  # noqa: B027 -- SQLite stores any text
-        """Raise `ConfigError` if the database cannot store any text."""
-
-    def interrupt(self) -> None:  # noqa: B027 -- SQLite has a time limit of its own
-        """Close connections on which a thread waits; called from another thread."""
-
-    @abstractmethod
-    def scrub(self) -> None:
-        """Remove the traces of erased bodies that are outside the tables."""
-
-    @abstractmethod
-    def compact(self) -> None:
-        """Return the space of removed rows to the file system."""
-
-    @abstractmethod
-    def _autocommit_engine(self) -> sa.Engine:
-        """Return an engine that begins no transaction."""
-
-    @contextmanager
-    def _autocommit(self, failure: str) -> Iterator[sa.Connection]:
-        """Connect for statements that cannot run inside a transaction."""
-        engine = self._autocommit_engine()
-        try:
-            with engine.connect() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreUnavailableError(f"{failure}: {reason_of(error)}") from error
-        finally:
-            engine.dispose()
-
-    def free_bytes(self) -> int | None:
-        """Return the free space of the disk; None if it is not known."""
-        return None
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size of each file in bytes; empty for a database server."""
-        return {}
-
-    @abstractmethod
-    def total_bytes(self) -> int:
-        """Return the size of the store in bytes, with indexes and log."""
-
-
 def database_at(url: str) -> Database:
     """Return the database of a store URL."""
     parsed = parsed_url(url, setting="store_url", error=ConfigError)
@@ -150,7 +83,7 @@ def database_at(url: str) -> Database:
     return SqliteDatabase(Path(str(parsed.database)))
 
 
-class SqliteDatabase(Database):
+class SqliteDatabase:
     """A SQLite file: one host, one writer at a time, readers never wait."""
 
     def __init__(self, path: Path) -> None:
@@ -159,8 +92,8 @@ class SqliteDatabase(Database):
         self.place = str(path)
         self.url = f"sqlite:///{path}"
 
-    @override
     def writer(self, *, make: bool) -> sa.Engine:
+        """Return an engine that can write, also of a new database if `make` is true."""
         if not make and not self.path.is_file():
             raise StoreMissingError(missing(self.place))
         try:
@@ -174,14 +107,13 @@ class SqliteDatabase(Database):
             raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
         return self._engine("rw", begin="BEGIN IMMEDIATE")
 
-    @override
     def reader(self) -> sa.Engine:
+        """Return an engine that cannot write."""
         if not self.path.is_file():
             raise StoreMissingError(missing(self.place))
         self._opened = self.path.stat()
         return self._engine("ro", begin="BEGIN")
 
-    @override
     def scrub(self) -> None:
         """Empty the write-ahead log; `secure_delete` has overwritten the file."""
         self._checkpoint(
@@ -189,7 +121,6 @@ class SqliteDatabase(Database):
             busy=f"the write-ahead log of {self.place} still holds removed rows",
         )
 
-    @override
     def compact(self) -> None:
         """Rewrite the file and empty the write-ahead log."""
         self._checkpoint(
@@ -199,7 +130,7 @@ class SqliteDatabase(Database):
         )
 
     def _checkpoint(self, *statements: str, failed: str, busy: str) -> None:
-        with self._autocommit(failed) as connection:
+        with _autocommit(self._engine("rw", begin=None), failed) as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
             is_busy, *_ = connection.exec_driver_sql(_CHECKPOINT).one()
@@ -207,26 +138,31 @@ class SqliteDatabase(Database):
             msg = f"{busy}, because a reader has the store open: try again"
             raise StoreUnavailableError(msg)
 
-    @override
     def free_bytes(self) -> int | None:
+        """Return the free space of the disk; None if it is not known."""
         try:
             return shutil.disk_usage(self.path.parent).free
         except OSError:
             return None  # the folder is gone; `lock` says so
 
-    @override
     def sizes(self) -> dict[str, int]:
+        """Return the size of each file in bytes."""
         log = self.path.with_name(f"{self.path.name}-wal")
         parts = {"database": self.path, "write_ahead_log": log}
         return {k: path.stat().st_size for k, path in parts.items() if path.is_file()}
 
-    @override
     def total_bytes(self) -> int:
+        """Return the size of the store in bytes, with indexes and log."""
         return sum(self.sizes().values())
 
-    @override
-    def _autocommit_engine(self) -> sa.Engine:
-        return self._engine("rw", begin=None)
+    def lock(self, connection: sa.Connection) -> None:
+        """Wait until no other transaction appends, as BEGIN IMMEDIATE has done."""
+
+    def check_encoding(self, connection: sa.Connection) -> None:
+        """Check nothing: SQLite stores any text."""
+
+    def interrupt(self) -> None:
+        """Close nothing: SQLite has a time limit of its own."""
 
     def _engine(self, mode: str, *, begin: str | None) -> sa.Engine:
         url = sa.URL.create(
@@ -263,7 +199,7 @@ class SqliteDatabase(Database):
             )
 
 
-class PostgresDatabase(Database):
+class PostgresDatabase:
     """A PostgreSQL server: several receivers and readers, on several hosts."""
 
     def __init__(self, url: sa.URL) -> None:
@@ -273,12 +209,12 @@ class PostgresDatabase(Database):
         self.place = name_of(url)
         self.url = _without_password(url)
 
-    @override
-    def writer(self, *, make: bool) -> sa.Engine:
+    def writer(self, *, make: bool) -> sa.Engine:  # noqa: ARG002 -- as for SQLite
+        """Return an engine that can write."""
         return self._engine(f"-c synchronous_commit=on {_WRITER_LIMITS}")
 
-    @override
     def check_encoding(self, connection: sa.Connection) -> None:
+        """Raise `ConfigError` if the database cannot store any text."""
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if encoding != "UTF8":
             raise ConfigError(
@@ -286,8 +222,8 @@ class PostgresDatabase(Database):
                 " store every event: create a database with ENCODING 'UTF8'"
             )
 
-    @override
     def interrupt(self) -> None:
+        """Close connections on which a thread waits; called from another thread."""
         with self._connections_lock:
             connections = list(self._connections)
         for connection in connections:
@@ -297,8 +233,8 @@ class PostgresDatabase(Database):
             ):
                 shared.shutdown(socket.SHUT_RDWR)
 
-    @override
     def reader(self) -> sa.Engine:
+        """Return an engine that cannot write."""
         engine = self._engine(
             "-c default_transaction_read_only=on"
             # The statements of a transaction see one state of the store.
@@ -309,7 +245,6 @@ class PostgresDatabase(Database):
         sa.event.listen(engine, "connect", _read_binary)
         return engine
 
-    @override
     def lock(self, connection: sa.Connection) -> None:
         """Take the advisory lock, before the first row gets its sequence."""
         is_taken, read_only = connection.exec_driver_sql(_TRY_LOCK).one()
@@ -332,13 +267,12 @@ class PostgresDatabase(Database):
                 raise
             connection.exec_driver_sql(_WAIT_FOR_LOCK)
 
-    @override
     def scrub(self) -> None:
         """Write the table again, because VACUUM leaves the bytes in its file."""
         self.compact()
 
-    @override
     def compact(self) -> None:
+        """Return the space of removed rows to the file system."""
         details: list[str] = []
         failure = f"the table of events of {self.place} was not written again"
         with self._autocommit(failure) as connection:
@@ -353,12 +287,19 @@ class PostgresDatabase(Database):
                 " and try again"
             )
 
-    @override
-    def _autocommit_engine(self) -> sa.Engine:
-        engine = self._engine("-c lock_timeout=10s")
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    def free_bytes(self) -> int | None:
+        """Return None: the disk of a server is not known."""
+        return None
 
-    @override
+    def sizes(self) -> dict[str, int]:
+        """Return no size of a file, of which a server has many."""
+        return {}
+
+    def _autocommit(self, failure: str) -> AbstractContextManager[sa.Connection]:
+        engine = self._engine("-c lock_timeout=10s")
+        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return _autocommit(engine, failure)
+
     def total_bytes(self) -> int:
         """Return the size of the table of events; the others hold a few rows each."""
         size = "SELECT pg_total_relation_size('webhook_events')"
@@ -379,6 +320,21 @@ class PostgresDatabase(Database):
     def _note(self, connection: psycopg.Connection, _record: object) -> None:
         with self._connections_lock:
             self._connections.add(connection)
+
+
+Database = SqliteDatabase | PostgresDatabase
+
+
+@contextmanager
+def _autocommit(engine: sa.Engine, failure: str) -> Iterator[sa.Connection]:
+    """Connect for statements that cannot run inside a transaction."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise StoreUnavailableError(f"{failure}: {reason_of(error)}") from error
+    finally:
+        engine.dispose()
 
 
 def _read_binary(connection: psycopg.Connection, _record: object) -> None:

@@ -9,12 +9,10 @@ import fcntl
 import hashlib
 import os
 import zlib
-from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from typing_extensions import override
 
 from stairoids_common.database import reason_of
 from tap_stairoids_webhooks.exceptions import StoreUnavailableError
@@ -46,34 +44,14 @@ _IS_HELD = sa.text(
 )
 
 
-class Lease(ABC):
-    """The right to deliver the events of one forwarder."""
-
-    @abstractmethod
-    def take(self) -> bool:
-        """Take the lease; return False if another process has it."""
-
-    @abstractmethod
-    def is_held(self) -> bool:
-        """Return whether this process still has the lease."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Give the lease back, if this process has it."""
+def lease_of(database: Database, name: str) -> _FileLease | _ServerLease:
+    """Return the right to deliver the events of a forwarder, which is not taken yet."""
+    if isinstance(database, SqliteDatabase):
+        return _FileLease(database.path, name)
+    return _ServerLease(database, name)
 
 
-def lease_of(database: Database, name: str) -> Lease:
-    """Return the lease of a forwarder, which is not taken yet."""
-    match database:
-        case SqliteDatabase():
-            return _FileLease(database.path, name)
-        case PostgresDatabase():
-            return _ServerLease(database, name)
-        case _:
-            raise NotImplementedError
-
-
-class _FileLease(Lease):
+class _FileLease:
     """A locked file beside the file of an SQLite store. The file stays there."""
 
     def __init__(self, store: Path, name: str) -> None:
@@ -81,8 +59,8 @@ class _FileLease(Lease):
         self._path = store.with_name(f"{store.name}.forward-{digest}")
         self._held: int | None = None
 
-    @override
     def take(self) -> bool:
+        """Take the lease; return False if another process has it."""
         try:
             self._held = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,18 +73,18 @@ class _FileLease(Lease):
             raise StoreUnavailableError(why) from error
         return True
 
-    @override
     def is_held(self) -> bool:
+        """Return whether this process still has the lease."""
         return self._held is not None
 
-    @override
     def release(self) -> None:
+        """Give the lease back, if this process has it."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
 
 
-class _ServerLease(Lease):
+class _ServerLease:
     """An advisory lock of PostgreSQL on a connection of its own."""
 
     def __init__(self, database: PostgresDatabase, name: str) -> None:
@@ -116,8 +94,8 @@ class _ServerLease(Lease):
         self._key = {"name": zlib.crc32(name.encode()) >> 1}
         self._held: sa.Connection | None = None
 
-    @override
     def take(self) -> bool:
+        """Take the lease; return False if another process has it."""
         try:
             connection = self._engine.connect()
             connection.execute(_END_IF_IDLE)
@@ -130,16 +108,16 @@ class _ServerLease(Lease):
             raise StoreUnavailableError(msg) from error
         return False
 
-    @override
     def is_held(self) -> bool:
+        """Return whether this process still has the lease."""
         if self._held is None:
             return False
         with suppress(sa.exc.DBAPIError):
             return bool(self._held.scalar(_IS_HELD, self._key))
         return False
 
-    @override
     def release(self) -> None:
+        """Give the lease back, if this process has it."""
         if self._held is not None:
             self._held.invalidate()  # closes the session, which ends the lock
             self._held = None

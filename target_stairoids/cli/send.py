@@ -215,10 +215,7 @@ def _clean(body: dict[str, Any]) -> None:
 def _check(
     config_inputs: Sequence[str], lines: list[str], overrides: dict[str, Any]
 ) -> None:
-    """Refuse a signal that would be invalid, or be sent without one of its fields.
-
-    So no dead letter needs a mapping.
-    """
+    """Refuse a signal that would be invalid, or be sent without one of its fields."""
     from target_stairoids.dry_run.runner import run_dry
 
     def refuse(observation: Any) -> None:  # noqa: ANN401 - a lazy import

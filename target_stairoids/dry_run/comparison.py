@@ -139,10 +139,7 @@ def compare(
 def _pairs(
     old: _Signals, new: _Signals
 ) -> Iterator[tuple[str, dict[str, Any] | None, dict[str, Any] | None]]:
-    """Yield the name of each mapping, and the fields of its signal, old and new.
-
-    A mapping may have another name in the new config.
-    """
+    """Yield mapping, old and new fields of each signal, also of a renamed mapping."""
     both = [name for name in old if name in new]
     yield from ((n, _fields_of(old[n]), _fields_of(new[n])) for n in both)
     before = [(name, body) for name, body in old.items() if name not in new]

@@ -63,7 +63,6 @@ class Coverage:
         filled: Field, or property with `properties.` -> records that fill it.
         domains: Domain -> records about this company, or a person there.
         unreadable: Column -> values that cannot be read for the field they are for.
-        reasons: Reason of an outcome -> records, with those that were filtered.
     """
 
     def __init__(self, mapping: CompiledMapping) -> None:
@@ -76,7 +75,7 @@ class Coverage:
 
     def read_with(self, mapping: CompiledMapping) -> None:
         """Read later records with a mapping. A later SCHEMA may have more columns."""
-        self._mapping = mapping
+        self.mapping = mapping
         self._readers: dict[str, Reader] = {
             **{f"account.{name}": read for name, read in mapping.account.items()},
             **{f"contact.{name}": read for name, read in mapping.contact.items()},
@@ -92,13 +91,9 @@ class Coverage:
             if field in self._paths:
                 self._paths[field] -= self._paths.get("contact.email", frozenset())
 
-    def is_of(self, mapping: CompiledMapping) -> bool:
-        """Return whether records are read with this mapping."""
-        return self._mapping is mapping
-
     def add(self, observation: Observation) -> None:
         """Count the values of a record."""
-        record, is_opt_out = observation.record, self._mapping.suppress is not None
+        record, is_opt_out = observation.record, self.mapping.suppress is not None
         if is_opt_out:
             if observation.outcome is Outcome.INVALID:
                 self.unreadable.update(self._unreadable_columns("suppress", record))
@@ -114,7 +109,7 @@ class Coverage:
             else:
                 unreadable += self._unreadable_columns(field, record)
         self.unreadable.update(dict.fromkeys(unreadable, 1))  # each column once
-        properties = _value_of(self._mapping.properties, record) or {}
+        properties = _value_of(self.mapping.properties, record) or {}
         for name, value in properties.items():
             self.filled[f"properties.{name}"] += is_filled(value)
         email = str(found.get("contact.email") or "")
@@ -213,9 +208,10 @@ class Preview(Observer):
         key = stream, mapping.name
         if key not in self._coverage:
             self._coverage[key] = Coverage(mapping)
-        elif not self._coverage[key].is_of(mapping):
-            self._coverage[key].read_with(mapping)
-        return self._coverage[key]
+        found = self._coverage[key]
+        if found.mapping is not mapping:
+            found.read_with(mapping)
+        return found
 
     def mappings(self) -> Iterator[tuple[str, CompiledMapping, Coverage]]:
         """Yield each mapping with the name of its stream and its coverage."""

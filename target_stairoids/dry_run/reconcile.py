@@ -96,10 +96,7 @@ def _unread(response: Response) -> IncompleteError:
 
 
 def literal_pairs(settings: Settings) -> set[first_run.Pair]:
-    """Return the source and type of the mappings that name them without a template.
-
-    Mappings that send nothing have none.
-    """
+    """Return source and type of the mappings that name them without a template."""
     pairs = set()
     for item in settings.signals:
         if item.type is None or item.suppress:

@@ -207,8 +207,7 @@ class Compiler:
     def _occurred_at(self) -> tuple[Callable[[Fields], bool] | None, Reader]:
         """Return whether a record has an unreadable time, and the reader of the time.
 
-        A mapped time that cannot be read makes the record invalid, an inferred one is
-        left out.
+        Such a record is invalid. A time that is inferred is left out instead.
         """
         is_inferred = self._item.occurred_at is UNSET
         normalise = likely_event_time_from if is_inferred else event_time_from

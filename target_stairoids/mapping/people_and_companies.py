@@ -221,8 +221,7 @@ def _suffixes(*, only_icann: bool) -> PublicSuffixList:
 def registrable_domain(host: str) -> str | None:
     """Return the domain that somebody registered: `acme.co.uk` of `mail.acme.co.uk`.
 
-    None for an unknown top level, and for a host under a private suffix: each
-    customer of `github.io` has a subdomain.
+    None for an unknown top level, and under a private suffix such as `github.io`.
     """
     if host.endswith(_RESERVED):
         return ".".join(host.split(".")[-2:])
@@ -395,8 +394,7 @@ def _is_one_of(word: str, words: frozenset[str]) -> bool:
 def entry_of(text: str) -> str | None:
     """Return an email address or a domain, in lower case; None if the text is neither.
 
-    `mail.acme.com` stands for the company's whole domain `acme.com`, as in accounts. A
-    page such as `linkedin.com/in/ada` is neither.
+    `mail.acme.com` stands for `acme.com`. `linkedin.com/in/ada` is neither.
     """
     if email := clean_email(text):
         return email.lower()

@@ -58,7 +58,6 @@ class StreamSchema:
     Attributes:
         properties: Empty for an open schema.
         key_properties: Columns, or paths into objects such as `user.email`.
-        bookmark: The bookmark column, if there is exactly one.
         source: The `source` of an earlier run, if the records come from the ledger.
     """
 
@@ -112,8 +111,7 @@ def chosen(columns: ColumnSet, names: tuple[str, ...]) -> frozenset[str]:
 def is_loaders(column: str) -> bool:
     """Return whether a column is one of those that loaders write at every sync.
 
-    Unless a mapping names it, it is no part of a record's state or of its signal's
-    content. One that starts with `_` is no property either.
+    Unless a mapping names it, it is no part of a record's state or content.
     """
     return _LOADERS.fullmatch(column) is not None
 

@@ -187,13 +187,10 @@ class CompiledMapping:
 
     Attributes:
         key: Its columns; empty if the whole record identifies the entity.
-        mapping_digest: Digest of the mapping and the default source.
-        ignore_changes: Properties whose change alone sends nothing.
         when: Reads whether a record becomes a signal; None for every record.
         excludes: Expression -> the reader of whether it excludes a record.
         listed: The columns of the SCHEMA. Others may exclude a record; with None, none.
-        paths: The paths that the mapping's own templates read, for warnings about
-            columns that no record had.
+        paths: Those of the mapping's own templates, for warnings about missing columns.
         is_by_name: Whether `account.name` is enough to name a company.
         is_left_out: Whether no record of the stream can become a signal.
         not_inferred: Why the stream needs a mapping of its own; "" if it does not.
@@ -354,10 +351,7 @@ def selection(
     *,
     takes_all: bool,
 ) -> Selection:
-    """Return a function that selects the properties of a record.
-
-    A named object has no private fields.
-    """
+    """Return a function that selects a record's properties, without private fields."""
 
     def selected(record: Fields) -> dict[str, Any]:
         found: Fields = {}
@@ -381,8 +375,7 @@ def selection(
 def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
     """Return flat properties, without null and blank text.
 
-    Objects become `name.field`, and lists JSON text. `InvalidSignalError` if no double
-    holds a number, or a value is nested too deeply.
+    Objects become `name.field`, and lists JSON text.
     """
     flat: dict[str, Scalar] = {}
     try:

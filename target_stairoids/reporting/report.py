@@ -125,10 +125,9 @@ def write_files(
 
 
 def _write(text: str, setting: str, place: str) -> str:
-    """Write a file that a setting names; return why not, "" if written.
+    """Write a file that a setting names, whole or not at all; return why not.
 
-    A reader never sees an incomplete file. A device, a pipe or a link, such as
-    `/dev/null`, is written to and stays.
+    A device, a pipe or a link, such as `/dev/null`, is written to and stays.
     """
     path = Path(place)
     try:

@@ -70,7 +70,6 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """The requests of today (UTC), and the part of the quota that is left.
 
     Attributes:
-        requests_per_day: None if it is unlimited or unknown.
         requests_today: By the runs of this ledger that have ended, also refused ones.
         full_at: When the day's quota is spent if today goes on like this.
     """
@@ -153,10 +152,7 @@ def _status_of(
 
 
 def _left_by(its: Sequence[PastRun], runs: Sequence[PastRun]) -> PastRun | None:
-    """Return the last run whose pending signals are of streams not read since then.
-
-    All runs may read the streams of `send`, which has no source.
-    """
+    """Return the last run whose pending signals are of streams not read since then."""
     later = its if its[0].source else runs
     ended = [run for run in later if run.exit_code is not None]
     newest = {stream: run for run in ended for stream in run.streams}

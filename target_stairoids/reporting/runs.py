@@ -34,7 +34,6 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         ending: `exit 0`, `is running` or `was killed`.
         reason: Why it ended before everything was settled; empty if it did not.
-        outcomes: Outcome -> number of signals, without zeros.
     """
 
     run: int
@@ -84,13 +83,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of the last days.
 
-    Attributes:
-        days: Each day, with or without a run.
-        outcomes: The sum of all runs, with recovered signals. Pending signals are those
-            of the newest ended run of each stream, because earlier runs left the same
-            ones.
-        reasons: Why signals were not accepted, the most frequent first.
-        oldest_dead_letter: The time of its first failure. None without dead letters.
+    Pending signals are those of the newest ended run of each stream, because earlier
+    runs left the same ones. Outcomes include recovered signals.
     """
 
     ledger: str

@@ -246,14 +246,14 @@ def test_state_is_read_as_meltano_prints_it(run: Runner) -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"bookmarks": None}, "it has no `bookmarks`"),
-        ({"bookmarks": []}, "it has no `bookmarks`"),
-        ({"bookmark": {}}, "it has no `bookmarks`"),
-        ({"value": {"bookmarks": {}}}, "it has no `bookmarks`"),
-        ({"singer_state": None}, "it has no `bookmarks`"),
-        ({"bookmarks": {"events": None}}, "a bookmark is not a JSON object"),
-        ({"bookmarks": {"events": 3}}, "a bookmark is not a JSON object"),
-        ({"bookmarks": {"users": {}}}, "its bookmarks are of no stream of this tap"),
+        ({"bookmarks": None}, "it has no `bookmarks` of this tap"),
+        ({"bookmarks": []}, "it has no `bookmarks` of this tap"),
+        ({"bookmark": {}}, "it has no `bookmarks` of this tap"),
+        ({"value": {"bookmarks": {}}}, "it has no `bookmarks` of this tap"),
+        ({"singer_state": None}, "it has no `bookmarks` of this tap"),
+        ({"bookmarks": {"events": None}}, "it has no `bookmarks` of this tap"),
+        ({"bookmarks": {"events": 3}}, "it has no `bookmarks` of this tap"),
+        ({"bookmarks": {"users": {}}}, "it has no `bookmarks` of this tap"),
         ([], "not a JSON object"),
         (3, "not a JSON object"),
         ({"bookmarks": {"events": {"replication_key_value": math.nan}}}, "not JSON"),
@@ -351,7 +351,5 @@ def test_state_message_is_not_a_state(run: Runner) -> None:
     output = run(state=state)
 
     assert output.exit_code == 1
-    assert (
-        "this is a STATE message; give the tap the content of its `value`" in output.log
-    )
+    assert "give the tap the `value` of its last STATE message" in output.log
     assert output.messages == []

@@ -59,7 +59,7 @@ class AdminApp:
         try:
             self._check_access(scope["headers"])
             if scope["path"] not in {"/readyz", "/metrics"}:
-                await self._pages(scope, receive, send)
+                await self._pages.app(scope, receive, send)
                 return
             status, content_type, body = await self._respond(scope)
         except RefusedRequestError as refused:

@@ -22,7 +22,6 @@ from stairoids_pages.pages import Pages
 from stairoids_pages.templating import shown, size_of
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
-from tap_stairoids_webhooks.receiver.app import Receive, Scope, Send
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
 from tap_stairoids_webhooks.store.forwards import reasons_in
@@ -80,7 +79,7 @@ class AdminPages:
         self._cached: tuple[float, dict[str, Any]] | None = None
         self._pages = Pages("tap_stairoids_webhooks", live_seconds=_LIVE_SECONDS)
         event = "/events/{sequence}"
-        self._app = Starlette(
+        self.app = Starlette(
             routes=[
                 Route("/", self._overview, methods=["GET"]),
                 Route(event, self._event, methods=["GET"]),
@@ -88,10 +87,6 @@ class AdminPages:
             ],
             exception_handlers={StoreError: self._store_failed, 404: self._not_found},
         )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to one request."""
-        await self._app(scope, receive, send)
 
     async def _overview(self, request: Request) -> Response:
         given = {

@@ -35,7 +35,6 @@ def known(value: object) -> object:
 def primary(value: object) -> object:
     """Return the primary value of a list, else the one for work, else the first.
 
-    Of an object, such as `{"value": "ada@x.com", "primary": true}`, the value counts.
     Null items and those with an opt-out of their own are left out.
     """
     if not isinstance(value, list | dict):

@@ -75,10 +75,9 @@ _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template.
+    """A compiled template, with the paths that it reads.
 
     Attributes:
-        paths: The paths that it reads; each begins with a column's name.
         optional: The paths that it reads only if they exist, as `record.get("x")` does.
         in_items: The paths that a filter reads in each item of a list, with the index
             0: `("lines", 0, "sku")` for `lines | map(attribute='sku')`.

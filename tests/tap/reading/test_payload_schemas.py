@@ -10,17 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from tap_stairoids_webhooks.reading.payload_schemas import (
-    KNOWN_EVENTS,
-    conform,
-    schema_of,
-)
+from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS, conform
 
 CREATED = KNOWN_EVENTS["signal.created"]
 ACTION = KNOWN_EVENTS["automation.action_triggered"]
 VALIDATORS = {
-    event: Draft202012Validator(schema_of(shape), format_checker=FormatChecker())
-    for event, shape in KNOWN_EVENTS.items()
+    event: Draft202012Validator(schema, format_checker=FormatChecker())
+    for event, schema in KNOWN_EVENTS.items()
 }
 
 
