@@ -57,16 +57,11 @@ def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:
 
 def _file_url(parsed: URL, setting: str, error: type[Exception]) -> URL:
     noun, path = setting.removesuffix("_url"), parsed.database or ""
-    example = f"sqlite:///{noun}.db, or sqlite:////absolute/path/{noun}.db"
-    if parsed.host or parsed.query or path.startswith("file:"):
+    is_memory = path in {"", ":memory:"}  # and is lost at the end of the program
+    if parsed.host or parsed.query or is_memory or path.startswith("file:"):
         raise error(
             f"`{setting}` must name a file with three slashes and without options: "
-            f"{example}."
-        )
-    if path in {"", ":memory:"}:
-        raise error(
-            f"`{setting}` must name a file: {example}. A {noun} in memory is lost at "
-            "the end of the program."
+            f"sqlite:///{noun}.db, or sqlite:////absolute/path/{noun}.db."
         )
     try:
         found = local_path(path).resolve()

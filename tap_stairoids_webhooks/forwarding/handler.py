@@ -81,7 +81,7 @@ class Handler:
         session: requests.Session | None = getattr(self._of_thread, "session", None)
         if session is None:
             session = session_of_whole_responses(_Deadlines())
-            session.auth = _no_auth
+            session.auth = lambda request: request  # no password of a `.netrc` file
             self._of_thread.session = session
         return session
 
@@ -127,11 +127,6 @@ class _Deadlines(WholeAdapter):
     """Limits the time for the head of a response."""
 
     connection_class = _LimitedConnection
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no password of a `.netrc` file."""
-    return request
 
 
 def _headers_of(event: StoredEvent) -> dict[str, str]:

@@ -163,7 +163,10 @@ class ReceiverApp:
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
         if scope["path"] == "/healthz":
-            return _health(scope["method"])
+            if scope["method"] in {"GET", "HEAD"}:
+                return "ok"
+            allowed = (b"allow", b"GET, HEAD")
+            raise RefusedRequestError(405, "method_not_allowed", allowed)
         self._check_route(scope["method"], scope["path"])
         head = _head_of(scope["headers"])
         if head.length > self._max_body_bytes:
@@ -266,12 +269,6 @@ def _head_of(headers: list[tuple[bytes, bytes]]) -> _Head:
         if name in found
     }
     return _Head(signature=found[_SIGNATURE], length=int(length), kept=kept)
-
-
-def _health(method: str) -> str:
-    if method not in {"GET", "HEAD"}:
-        raise RefusedRequestError(405, "method_not_allowed", (b"allow", b"GET, HEAD"))
-    return "ok"
 
 
 async def send_response(

@@ -113,7 +113,7 @@ def preview(
 
 def _show(found: Preview, settings: Settings, first_run: str) -> None:
     for stream, mapping, coverage in found.mappings():
-        _show_mapping(stream, mapping, settings)
+        _show_mapping(stream, mapping)
         _show_coverage(mapping, coverage)
     outcomes = found.outcomes.most_common()
     _show_table(
@@ -173,9 +173,7 @@ def _compare(
     click.echo("Nothing was sent and nothing was written.")
 
 
-def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> None:
-    from target_stairoids.mapping.compiler import DEFAULT_SOURCE
-
+def _show_mapping(stream: str, mapping: CompiledMapping) -> None:
     title = one_line(f"Stream {stream}, mapping {mapping.name}")
     click.secho(title, bold=True)
     if mapping.is_left_out:
@@ -186,17 +184,8 @@ def _show_mapping(stream: str, mapping: CompiledMapping, settings: Settings) -> 
             why = f"it {mapping.not_inferred}"
         click.echo(f"  is left out: {why}.")
         return
-    why_source = (
-        "the setting `source`"
-        if settings.source is not None
-        else "the extractor's name, else `singer`: `source` is not set"
-    )
     rows = [
-        (
-            f"  {field}",
-            _short(_listed(origin.template)),
-            why_source if origin.why == DEFAULT_SOURCE else origin.why,
-        )
+        (f"  {field}", _short(_listed(origin.template)), origin.why)
         for field, origin in mapping.origins.items()
     ]
     key = ", ".join(mapping.key) or "the whole record"

@@ -62,8 +62,7 @@ from target_stairoids.mapping.values import is_filled, text_from
 
 Normalise = Callable[[Any], str | None]
 
-#: Origin of a `source` that comes from the settings.
-DEFAULT_SOURCE = "no mapping names another"
+_DEFAULT_SOURCE = "the setting `source`, else the extractor's name or `singer`"
 _MAPPING = "mapping"
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
     "account": {"domain": people.domain_from, "name": people.company_name_from},
@@ -89,7 +88,7 @@ class Compiler:
         self._item = msgspec.structs.replace(item, **nothing)
         self._inferred = {
             "type": Origin(literal(schema.name), "the stream's name"),
-            "source": Origin(literal(default_source), DEFAULT_SOURCE),
+            "source": Origin(literal(default_source), _DEFAULT_SOURCE),
             **inferred_templates(schema, email_paths),
         }
         self._origins: dict[str, Origin] = {}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from inspect import signature
+from itertools import chain
 from operator import methodcaller
 from typing import Any, TypeVar
 
@@ -187,13 +188,10 @@ def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
     except TemplateSyntaxError as error:
         raise syntax_error(error, text) from None
     whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
-    for kind, name, problem in _wrong_names(whole):
-        before = r"\bis\s+(?:not\s+)?" if kind == "test" else r"\|\s*"
+    for before, name, problem in chain(_wrong_names(whole), _wrong_calls(whole)):
         found = re.search(rf"{before}({re.escape(name)})\b", text)
         place = found.start(1) if found else max(text.find(name), 0)
         raise TemplateError(text, problem, place=place)
-    for call in whole.find_all(nodes.Call):
-        _check_call(call, whole, text)
     for tag in whole.find_all(
         (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
     ):
@@ -203,8 +201,9 @@ def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
 
 
 def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
-    """Yield kind, name and problem of filters and tests that cannot be called."""
+    """Yield filters and tests that cannot be called: text before, name and problem."""
     functions = {"filter": environment().filters, "test": environment().tests}
+    before = {"filter": r"\|\s*", "test": r"\bis\s+(?:not\s+)?"}
     for node in tree.find_all((nodes.Filter, nodes.Test)):
         named = [(type(node).__name__.lower(), node.name)]
         kind, place = _NAMING_FILTERS.get(node.name, ("", 0))
@@ -215,9 +214,10 @@ def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
             if name not in functions[kind]:
                 known = (n for n in functions[kind] if n[0] != "_")
                 hint = suggestion(name, known)
-                yield kind, name, f"there is no {kind} `{name}`{hint}"
+                yield before[kind], name, f"there is no {kind} `{name}`{hint}"
         if problem := _wrong_arguments(node, functions[named[0][0]].get(node.name)):
-            yield *named[0], f"the {named[0][0]} `{node.name}`: {problem}"
+            kind, name = named[0]
+            yield before[kind], name, f"the {kind} `{name}`: {problem}"
 
 
 def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> str:
@@ -244,23 +244,18 @@ def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> s
     return ""
 
 
-def _check_call(call: nodes.Call, tree: nodes.Node, text: str) -> None:
-    """Refuse a call of a function or a method that does not exist."""
-    match call.node:
-        case nodes.Name(name=name):
-            macros = {macro.name for macro in tree.find_all(nodes.Macro)}
-            if name in macros | {"caller", "loop"}:
-                return
-            hint = f"; did you mean the filter `| {name}`?"
-            hint = hint if name in environment().filters else _NO_FUNCTIONS
-            problem, before = f"there is no function `{name}`{hint}", r"\b"
-        case nodes.Getattr(attr=name) if name not in _METHODS:
-            hint = suggestion(name, _METHODS)
-            problem, before = f"there is no method `{name}`{hint}", r"\.\s*"
-        case _:
-            return
-    found = re.search(rf"{before}({re.escape(name)})\s*\(", text)
-    raise TemplateError(text, problem, place=found.start(1) if found else None)
+def _wrong_calls(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
+    """Yield the calls of unknown functions and methods, as `_wrong_names` does."""
+    known = {macro.name for macro in tree.find_all(nodes.Macro)} | {"caller", "loop"}
+    for call in tree.find_all(nodes.Call):
+        match call.node:
+            case nodes.Name(name=name) if name not in known:
+                hint = f"; did you mean the filter `| {name}`?"
+                hint = hint if name in environment().filters else _NO_FUNCTIONS
+                yield r"\b", name, f"there is no function `{name}`{hint}"
+            case nodes.Getattr(attr=name) if name not in _METHODS:
+                hint = suggestion(name, _METHODS)
+                yield r"\.\s*", name, f"there is no method `{name}`{hint}"
 
 
 # Readers

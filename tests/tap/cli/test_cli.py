@@ -498,7 +498,7 @@ def test_secret_with_white_space_at_an_end_is_refused(
         ("STAIROIDS_WEBHOOKS_PROT", "1", "did you mean `STAIROIDS_WEBHOOKS_PORT`?"),
         ("STAIROIDS_WEBHOOK_STORE_URL", "x", "`STAIROIDS_WEBHOOKS_STORE_URL`?"),
         ("STAIROIDS_WEBHOOKS_PORT", "many", "(env var: 'STAIROIDS_WEBHOOKS_PORT')"),
-        ("STAIROIDS_WEBHOOKS_STORE_URL", "sqlite://", "in memory is lost"),
+        ("STAIROIDS_WEBHOOKS_STORE_URL", "sqlite://", "must name a file with three"),
     ],
 )
 def test_wrong_variable_of_the_receiver_is_named(

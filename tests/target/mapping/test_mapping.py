@@ -347,7 +347,10 @@ def test_origins_have_the_template_and_the_reason_of_each_field() -> None:
     told = {f: (o.template, o.why) for f, o in compiled_mapping.origins.items()}
     assert told == {
         "type": ("trial", "mapping"),
-        "source": ("tests", "no mapping names another"),
+        "source": (
+            "tests",
+            "the setting `source`, else the extractor's name or `singer`",
+        ),
         "contact.email": ("{{ user.mail }}", "mapping"),
         "account.domain": (
             "{{ company_website | company_domain }}",
