@@ -13,11 +13,11 @@ from target_stairoids.api.client import (
     Client,
     Response,
     ResponseKind,
-    is_redirect,
-    not_the_api,
+    is_other_api,
+    refusal,
 )
 from target_stairoids.api.signal_lookup import listed
-from target_stairoids.exceptions import AccessRefusedError, IncompleteError
+from target_stairoids.exceptions import IncompleteError
 from target_stairoids.settings import Settings
 
 
@@ -29,21 +29,14 @@ def check_reachable(settings: Settings) -> None:
 def check_key(settings: Settings) -> str:
     """Send the key, by listing one signal, and return the result in a sentence."""
     response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
-    if is_redirect(response):
-        raise not_the_api(response)
-    if response.status == 401:
-        raise AccessRefusedError(
-            f"Stairoids refuses the key: {response.reason} at {settings.api_url}. "
-            "Check `api_key` (it needs the `read_write` scope) and `api_url`."
-        )
     if response.kind in UNDECIDED:
         raise IncompleteError(
             f"The key cannot be checked: {response.reason}. Run again later."
         )
     if response.kind is ResponseKind.ACCEPTED and listed(response) is not None:
         return "The key is known and may read."
-    if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
-        raise not_the_api(response)
+    if response.status == 401 or is_other_api(response):
+        raise refusal(response, settings.api_url)
     hint = " Compare `api_url` with its default." if response.status == 404 else ""
     return (
         f"The response to a read was {response.reason}: whether the key may send shows "

@@ -53,6 +53,7 @@ _HINTS: dict[int | None, str] = {
     407: " The proxy needs a password, as in `https_proxy=http://me:secret@proxy`.",
 }
 _UNCLEAR_STATUSES = {408, 500, 502, 504}
+_SUCCESSES = {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}
 
 
 class SignalIds(NamedTuple):
@@ -182,8 +183,13 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
 
 def refusal(response: Response, url: str) -> AccessRefusedError:
     """Return the error about a request that the API refuses, or that is not the API."""
-    if response.kind is ResponseKind.FOREIGN:
-        return not_the_api(response)
+    if is_other_api(response):
+        other = response.reason if _is_redirect(response) else "another JSON object"
+        return AccessRefusedError(
+            "`api_url` does not look like the Stairoids API. It answered with "
+            f"{response.failure or other}. Such a response accepts no signal. Check "
+            "`api_url`."
+        )
     request = f" (request_id {response.request_id})" if response.request_id else ""
     return AccessRefusedError(
         f"Stairoids refuses the request: {response.reason}{request} at {url}."
@@ -192,19 +198,14 @@ def refusal(response: Response, url: str) -> AccessRefusedError:
     )
 
 
-def is_redirect(response: Response) -> bool:
+def is_other_api(response: Response) -> bool:
+    """Return whether a response that is no list or signal is not of Stairoids."""
+    return response.kind in _SUCCESSES or _is_redirect(response)
+
+
+def _is_redirect(response: Response) -> bool:
     """Return whether a response leads to another address, as Stairoids' never do."""
     return 300 <= (response.status or 0) < 400
-
-
-def not_the_api(response: Response) -> AccessRefusedError:
-    """Return that a response has another content than Stairoids writes."""
-    other = response.reason if is_redirect(response) else "another JSON object"
-    return AccessRefusedError(
-        "`api_url` does not look like the Stairoids API. It answered with "
-        f"{response.failure or other}. Such a response accepts no signal. Check "
-        "`api_url`."
-    )
 
 
 class Client:
@@ -231,7 +232,7 @@ class Client:
     ) -> None:
         if wrong := http.environment_error(api_url):
             raise ConfigError(wrong)
-        self._api_url = api_url
+        self.api_url = api_url
         self._signals_url = f"{api_url}/signals"
         self._auth = http.BearerAuth(api_key)
         self._timeout, self._is_over = timeout, is_over
@@ -265,7 +266,7 @@ class Client:
 
     def reach(self) -> Response:
         """Request the API's root without the key."""
-        return self._get(self._api_url)
+        return self._get(self.api_url)
 
     def _get(self, url: str, **parts: Any) -> Response:
         """Read within twice the timeout, however slowly the host name or parts come."""

@@ -19,13 +19,8 @@ from typing_extensions import override
 
 from stairoids_common.text import as_code, shell_command
 from stairoids_common.time import timestamp
-from target_stairoids.api.client import (
-    UNDECIDED,
-    Response,
-    ResponseKind,
-    is_redirect,
-    not_the_api,
-)
+from target_stairoids.api import client
+from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, is_other_api
 from target_stairoids.api.signal_lookup import (
     PAGE,
     REPEATED,
@@ -266,17 +261,17 @@ def refusal(sources: Collection[str]) -> str:
     )
 
 
-def list_error(response: Response, *, is_trusted: bool) -> StairoidsError | None:
+def list_error(
+    response: Response, url: str, *, is_trusted: bool
+) -> StairoidsError | None:
     """Return why a run stops if the response to a question is no list of signals.
 
     A trusted key, such as one that was used before, may send without a comparison.
     """
     if response.kind is ResponseKind.ACCEPTED and listed(response) is not None:
         return None
-    if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}:
-        return not_the_api(response)
-    if not is_trusted:
-        return _unreadable(response)
+    if response.kind in {ResponseKind.ACCEPTED, ResponseKind.FOREIGN} or not is_trusted:
+        return _unreadable(response, url)
     logger.warning(
         "The API key may not read (%s). So the target cannot check whether the ledger "
         "fits the signals that Stairoids has.",
@@ -286,7 +281,7 @@ def list_error(response: Response, *, is_trusted: bool) -> StairoidsError | None
 
 
 def key_error(
-    responses: Iterable[Response], *, must_read: bool
+    responses: Iterable[Response], url: str, *, must_read: bool
 ) -> StairoidsError | None:
     """Return why a run stops because of its new API key.
 
@@ -295,18 +290,17 @@ def key_error(
     """
     response = None
     for response in responses:
-        if response.kind is ResponseKind.ACCEPTED:
-            return None if response.signal_id else not_the_api(response)
-        if response.kind is ResponseKind.FOREIGN:
-            return not_the_api(response)
+        if response.kind is ResponseKind.ACCEPTED and response.signal_id:
+            return None
         if response.kind in UNDECIDED:
             return IncompleteError(
                 "The API key is new, and its workspace cannot be checked: "
                 f"{response.reason}. No signals were lost. Run again."
             )
         if response.status != 404:
-            is_refused = must_read or response.status == 401
-            return _unreadable(response) if is_refused else None
+            error = _unreadable(response, url)
+            is_refused = must_read or isinstance(error, AccessRefusedError)
+            return error if is_refused else None
     if response is None:
         return None
     return ConfigError(
@@ -317,14 +311,9 @@ def key_error(
     )
 
 
-def _unreadable(response: Response) -> StairoidsError:
-    if is_redirect(response):
-        return not_the_api(response)
-    if response.status == 401:
-        return AccessRefusedError(
-            f"Stairoids refuses the key: {response.reason}. Check `api_key` (it needs "
-            "the `read_write` scope) and `api_url`."
-        )
+def _unreadable(response: Response, url: str) -> StairoidsError:
+    if response.status == 401 or is_other_api(response):
+        return client.refusal(response, url)
     return ConfigError(
         f"The API key may not read ({response.reason}), and the ledger does not know "
         "the key. So the target cannot check whether signals were sent before. Nothing "

@@ -20,8 +20,7 @@ from target_stairoids.api.client import (
     Client,
     Response,
     ResponseKind,
-    is_redirect,
-    not_the_api,
+    refusal,
 )
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import LONGEST_RETRY_AFTER
@@ -37,7 +36,6 @@ from target_stairoids.api.signal_lookup import (
 from target_stairoids.checks import first_run
 from target_stairoids.checks.first_run import ids_in
 from target_stairoids.exceptions import (
-    AccessRefusedError,
     IncompleteError,
     SetAsideError,
     StairoidsError,
@@ -67,7 +65,7 @@ def comparison(
         must_read = settings.first_run == "guard"
         ids = [] if is_known else queries.newest_signals(ledger)
         if error := first_run.key_error(
-            map(client.read_signal, ids), must_read=must_read
+            map(client.read_signal, ids), settings.api_url, must_read=must_read
         ):
             return error
         is_on = settings.first_run != "send"
@@ -78,7 +76,9 @@ def comparison(
                 if response.kind in UNDECIDED:
                     return _unread(response)
                 is_trusted = is_known or not must_read
-                if error := first_run.list_error(response, is_trusted=is_trusted):
+                if error := first_run.list_error(
+                    response, settings.api_url, is_trusted=is_trusted
+                ):
                     return error
                 if response.kind is not ResponseKind.ACCEPTED:
                     return None
@@ -206,14 +206,6 @@ def _page(
         limiter.hold(pause, time.monotonic())
     if response.kind in UNDECIDED:
         raise _unread(response)
-    if is_redirect(response):
-        raise not_the_api(response)
-    if response.kind in {ResponseKind.REFUSED, ResponseKind.REJECTED}:
-        raise AccessRefusedError(
-            f"The signals of Stairoids cannot be read: {response.reason}. Use a key "
-            "with the `read_write` scope, and check `api_url`."
-        )
-    page = listed(response)
-    if page is None or not all(isinstance(signal, dict) for signal in page):
-        raise not_the_api(response)
+    if response.kind is not ResponseKind.ACCEPTED or listed(response) is None:
+        raise refusal(response, client.api_url)
     return response

@@ -185,7 +185,8 @@ class ResponseHandler:
         query, scope = self.check.question(pair), self.settings.scope
         is_trusted = self.new_key is None or self.settings.first_run != "guard"
         is_trusted &= not self.settings.rebuilds
-        self.stop.set(first_run.list_error(response, is_trusted=is_trusted))
+        url = self.settings.api_url
+        self.stop.set(first_run.list_error(response, url, is_trusted=is_trusted))
         if self.settings.rebuilds:  # it sends nothing that could end an outage
             self._end_outage()
         if response.kind is not ResponseKind.ACCEPTED:

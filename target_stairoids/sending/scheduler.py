@@ -106,7 +106,8 @@ class Scheduler:
         key = self.responses.new_key
         ids = queries.newest_signals(self.ledger) if key else []
         asked = (self._ask(partial(Client.read_signal, signal_id=i)) for i in ids)
-        error = key_error(asked, must_read=self.settings.first_run == "guard")
+        must_read, url = self.settings.first_run == "guard", self.settings.api_url
+        error = key_error(asked, url, must_read=must_read)
         self.stop.set(error)
         if key and ids and error is None:
             with self.ledger.transaction() as transaction:
@@ -269,8 +270,7 @@ class Scheduler:
         today = self._count(transaction)
         taken: list[QueuedSignal] = []
         while len(taken) < slots and self.stop.reason is None:
-            signal = self.queue.take(now)
-            if signal is None:
+            if (signal := self.queue.take(now)) is None:
                 break
             if not signal.may_look_up:
                 self.responses.leave_to_person(transaction, signal)

@@ -652,7 +652,7 @@ def test_newest_signal_of_a_page_is_the_first_of_its_second() -> None:
         (a_response(200, {"signals": []}), False, None),
         (a_response(200, "<html>"), True, "`api_url`"),
         (a_response(200, {"data": ["x"]}), True, "`api_url`"),
-        (a_response(401), False, "Stairoids refuses the key"),
+        (a_response(401), False, "Stairoids refuses the request"),
         (a_response(403), False, "may not read"),
         (a_response(404), False, "may not read"),
         (a_response(422), False, "may not read"),
@@ -662,7 +662,7 @@ def test_newest_signal_of_a_page_is_the_first_of_its_second() -> None:
 def test_list_of_signals_is_required_from_a_new_key(
     response: Response, words: str | None, *, is_trusted: bool
 ) -> None:
-    error = list_error(response, is_trusted=is_trusted)
+    error = list_error(response, "https://x", is_trusted=is_trusted)
 
     assert (words in str(error)) if words else error is None
 
@@ -682,7 +682,7 @@ def test_list_of_signals_is_required_from_a_new_key(
 def test_new_key_must_see_a_signal_of_the_ledger(
     responses: Sequence[Response], words: str | None, code: int
 ) -> None:
-    error = key_error(responses, must_read=True)
+    error = key_error(responses, "https://x", must_read=True)
 
     if words is None:
         assert error is None

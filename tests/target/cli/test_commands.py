@@ -145,7 +145,7 @@ def test_check_fails_for_an_unknown_key(target: TargetUnderTest) -> None:
     done = signals(target, "check", api_key="sk_canary")
 
     assert done.returncode == 1
-    assert "Stairoids refuses the key: 401 " in done.stderr
+    assert "Stairoids refuses the request: 401 " in done.stderr
     assert "canary" not in done.stdout + done.stderr
 
 
