@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import escape
@@ -19,8 +18,6 @@ from stairoids_airbyte.protocol import (
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.schema import bookmark_column, check_message
 from target_stairoids.mapping.signals_setting import MappingItem
-
-logger = logging.getLogger(__name__)
 
 #: Both send each signal once.
 SYNC_MODES = ["append", "append_dedup"]
@@ -120,11 +117,4 @@ def _check_mode(configured: ConfiguredStream, name: str) -> None:
         raise WrongConfigError(
             f"Stream `{name}` has the sync mode `{mode}`, but sent signals cannot be "
             f"changed or removed. Choose {' or '.join(SYNC_MODES)}."
-        )
-    least = configured.minimum_generation_id
-    if least and least == configured.generation_id:
-        logger.info(
-            "Stream `%s` is refreshed. Signals that were sent stay, and are not sent "
-            "again.",
-            name,
         )

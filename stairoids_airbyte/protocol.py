@@ -38,8 +38,6 @@ class ConfiguredStream(msgspec.Struct, frozen=True, kw_only=True):
     destination_sync_mode: str = "append"
     cursor_field: Path | None = None
     primary_key: list[Path] | None = None
-    generation_id: int | None = None
-    minimum_generation_id: int | None = None
 
 
 class ConfiguredCatalog(msgspec.Struct, frozen=True, kw_only=True):

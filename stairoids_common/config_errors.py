@@ -33,15 +33,6 @@ DEEPEST = 100  # levels; programs walk some hundreds before their stack ends
 _JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
 
 
-#: Frequent mistakes where JSON ends, and their remedies.
-_NOT_JSON = (
-    (re.compile(r",\s*[}\]]"), ". Remove the comma before the bracket"),
-    (re.compile(r"//|/\*|#"), ". JSON has no comments"),
-    (re.compile(r"['\u2018-\u201f]"), '. Write `"` around names and texts'),
-    (re.compile(r"(?:True|False|None)\b"), ". Write `true`, `false` or `null`"),
-)
-
-
 class WrongConfigError(ValueError):
     """A config cannot be read, or a setting is wrong: a sentence for each mistake."""
 
@@ -116,12 +107,7 @@ def is_too_deep(value: Json) -> bool:
 def json_problem(error: Exception) -> str:
     """Return the end of a sentence about an error of `json_of`."""
     if isinstance(error, json.JSONDecodeError):
-        text, at = error.doc, error.pos
-        if text[at : at + 1] in {"}", "]"} and text[:at].rstrip().endswith(","):
-            at = text.rindex(",", 0, at)  # where Python 3.13 finds the mistake
-        place = json.JSONDecodeError("", text, at)
-        why = next((hint for form, hint in _NOT_JSON if form.match(text, at)), "")
-        return f", line {place.lineno}, column {place.colno}: not JSON{why}"
+        return f", line {error.lineno}, column {error.colno}: not JSON"
     return f": {error}" if isinstance(error, WrongConfigError) else ": not JSON"
 
 

@@ -41,7 +41,6 @@ _HINTS = {
         (301, 302, 303, 307, 308),
         "a redirect, which is not followed; use the URL it leads to",
     ),
-    **dict.fromkeys((502, 504), "a proxy found no receiver behind it"),
 }
 
 api_url_option = click.option(

@@ -349,11 +349,8 @@ def _read_binary(connection: psycopg.Connection, _record: object) -> None:
 
 def missing(place: str) -> str:
     """Return the message for a store that does not exist."""
-    folder = Path(place).parent
-    is_mistyped = folder.is_absolute() and folder.name != ".stairoids"
-    lacks = f", and no folder {folder}" if is_mistyped and not folder.exists() else ""
     return (
-        f"there is no store at {place}{lacks}: start the receiver (stairoids-webhooks"
+        f"there is no store at {place}: start the receiver (stairoids-webhooks"
         f" serve) with this store, or name another. {_STORE_URL}"
     )
 

@@ -165,6 +165,10 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
 
 def key_text(key: Mapping[str, Any]) -> str:
     """Return a record's key as `trial_id=3, region=eu`, for one line."""
-    plain = (str, Decimal)
-    texts = {n: v if isinstance(v, plain) else json.dumps(v) for n, v in key.items()}
+    texts = {
+        name: value
+        if isinstance(value, str | Decimal)
+        else json.dumps(value, default=str)
+        for name, value in key.items()
+    }
     return ", ".join(f"{name}={text}" for name, text in texts.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -71,7 +71,6 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         requests_today: By the runs of this ledger that have ended, also refused ones.
-        full_at: When the day's quota is spent if today goes on like this.
     """
 
     plan: str | None
@@ -79,7 +78,6 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_day: int | None
     requests_today: int
     left: int | None
-    full_at: str | None
 
 
 def state_of(run: PastRun) -> str:
@@ -200,19 +198,12 @@ def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
     today = f"{now.astimezone(UTC).date()}"
     used = sum(run.requests or 0 for run in runs if run.started_at[:10] == today)
     left = None if per_day is None else max(0, per_day - used)
-    full_at = None
-    if left is not None and used:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        full = now + (now - midnight) * (left / used)
-        if full < midnight + timedelta(days=1):
-            full_at = full.isoformat(timespec="minutes")
     return Quota(
         plan=plan,
         requests_per_minute=limits[-1],
         requests_per_day=per_day,
         requests_today=used,
         left=left,
-        full_at=full_at,
     )
 
 
@@ -228,8 +219,6 @@ def quota_in_words(quota: Quota | None) -> str:
         f"{quota.requests_today:,} of {quota.requests_per_day:,} by this ledger, "
         f"{quota.left:,} left."
     )
-    if quota.full_at:
-        return f"{text} At this rate the day is full at {quota.full_at[11:16]} UTC."
     return text
 
 

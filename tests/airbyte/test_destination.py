@@ -392,10 +392,9 @@ def test_refresh_sends_nothing_again(
     refreshed = a_stream(generation_id=3, minimum_generation_id=3, sync_id=9)
 
     destination.write(a_catalog(), a_record(1))
-    code, printed = destination.write(a_catalog(refreshed), a_record(1))
+    code, _ = destination.write(a_catalog(refreshed), a_record(1))
 
     assert code == 0
-    assert "Signals that were sent stay" in printed
     assert len(sandbox.signals) == 1
 
 

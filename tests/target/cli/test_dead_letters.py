@@ -426,7 +426,7 @@ def test_key_is_shown_with_the_option_only(target: TargetUnderTest) -> None:
 
     assert "region" not in without
     assert table.splitlines()[0].split()[:4] == ["id", "stream", "key", "outcome"]
-    assert 'id=3, region="eu\\u001b[2J"  invalid' in table
+    assert "id=3, region=eu\\u001b[2J  invalid" in table
     found = [json.loads(line)["key"] for line in lines]
     assert found == [{"id": 3, "region": "eu\x1b[2J"}, {}]
 

@@ -239,7 +239,6 @@ def test_signal_as_json_is_sent_as_it_is(
     ("words", "says"),
     [
         (["--json", "{"], "--json, line 1, column 2: not JSON."),
-        (["--json", '{"type": "a",}'], "Remove the comma before the bracket."),
         (["--json", '{"type": "\\ud800"}'], "--json is not a signal as a JSON object."),
         (["--json", "[1]"], "--json is not a signal"),
         (["--json", '{"type": "a"}'], "--json lacks the text `source`."),
