@@ -83,11 +83,6 @@ class SignalSink(Sink):
     def get_validator(self) -> BaseJSONSchemaValidator | None:
         return None
 
-    @property
-    @override
-    def current_size(self) -> int:
-        return 0  # no record waits here, so the SDK has nothing to drain
-
     def _take_mapped(
         self, stream_map: StreamMap, records: Iterable[dict[str, Any] | msgspec.Raw]
     ) -> None:

@@ -274,10 +274,6 @@ class TargetStairoids(StairoidsPlugin, Target):
     # Life cycle
 
     @override
-    def _handle_max_record_age(self) -> None:
-        """Do nothing. The run emits STATE by itself."""
-
-    @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         if self._run is None:
             sys.exit(128 + signum)

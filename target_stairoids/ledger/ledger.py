@@ -31,13 +31,7 @@ from target_stairoids.ledger.schema import (
     runs,
     streams,
 )
-from target_stairoids.ledger.structs import (
-    NOT_ENDED,
-    UNFINISHED,
-    Claim,
-    KnownMapping,
-    claim_from,
-)
+from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
 from target_stairoids.ledger.suppressed import SuppressedByData
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
@@ -208,12 +202,9 @@ class Ledger:
 
     def begin_baselines(self, stream: str, mappings: Collection[str]) -> None:
         """Remember that the baselines of mappings are unfinished."""
-        if not mappings:
-            return
-        with self.transaction() as transaction:
-            transaction.baseline_ended(stream, mappings)  # a person allowed an old one
-            for mapping in mappings:
-                transaction.check_fired(stream, UNFINISHED + mapping, NOT_ENDED)
+        if mappings:
+            with self.transaction() as transaction:
+                transaction.baselines_began(stream, mappings)
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""

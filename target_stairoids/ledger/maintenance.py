@@ -54,12 +54,7 @@ from target_stairoids.ledger.schema import (
     streams,
     suppressed,
 )
-from target_stairoids.ledger.structs import (
-    NOT_ENDED,
-    UNFINISHED,
-    SettledVersion,
-    claim_from,
-)
+from target_stairoids.ledger.structs import SettledVersion, claim_from
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.mapping.schema import ColumnSet
 
@@ -292,9 +287,8 @@ def _move_baselines(
     old, new = stream
     unfinished = unfinished_in(fired_checks(ledger, old))
     transaction.baseline_ended(old, unfinished)
-    for name in unfinished:
-        named = mapping[-1] if name in mapping else name
-        transaction.check_fired(new, UNFINISHED + named, NOT_ENDED)
+    named = [mapping[-1] if name in mapping else name for name in unfinished]
+    transaction.baselines_began(new, named)
 
 
 def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -32,6 +32,7 @@ from target_stairoids.ledger.schema import (
     streams,
 )
 from target_stairoids.ledger.structs import (
+    NOT_ENDED,
     UNFINISHED,
     Claim,
     Known,
@@ -276,6 +277,12 @@ class Transaction:
         may_go = ~checks.c.name.startswith(UNFINISHED) | checks.c.is_allowed
         if streams:
             self.write(sa.delete(checks).where(self._checks_of(*streams) & may_go))
+
+    def baselines_began(self, stream: str, mappings: Collection[str]) -> None:
+        """Note that the baselines of mappings are unfinished."""
+        self.baseline_ended(stream, mappings)  # a person allowed an old one
+        for mapping in mappings:
+            self.check_fired(stream, UNFINISHED + mapping, NOT_ENDED)
 
     def baseline_ended(self, stream: str, mappings: Iterable[str]) -> None:
         """Note that the baselines of mappings are finished."""
