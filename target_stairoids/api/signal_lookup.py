@@ -23,7 +23,7 @@ PAGE = 200  # the documented maximum
 REPEATED = "The signals of Stairoids cannot be read: its pages repeat. Run again."
 _MOST_EMPTY_PAGES = 100  # filters of Stairoids may leave some pages empty
 _TOLERANCE = timedelta(seconds=2)  # between `Date` and `created_at`, in whole seconds
-_FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
+FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _EXACT = 2**53  # a double holds every whole number up to here
 _LARGEST = 10**308
 Json = Any  # as Stairoids wrote it
@@ -310,7 +310,7 @@ def _is_equal(sent: Mapping[str, Json], found: Mapping[str, Json]) -> bool:
     found_at = moment_of(found.get("occurred_at"))
     if occurred_at is None or found_at is None:
         return True
-    return abs(occurred_at - found_at) < _FINEST_TIME
+    return abs(occurred_at - found_at) < FINEST_TIME
 
 
 def _as_doubles(properties: Json) -> Json:

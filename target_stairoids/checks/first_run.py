@@ -22,6 +22,7 @@ from stairoids_common.time import timestamp
 from target_stairoids.api import client
 from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, is_other_api
 from target_stairoids.api.signal_lookup import (
+    FINEST_TIME,
     PAGE,
     REPEATED,
     Json,
@@ -61,7 +62,6 @@ NOT_THERE = "Stairoids does not have it"
 SIMILAR = "Stairoids has a similar signal, which may be this one"
 MAX_SOURCES = 10  # with a question of their own, except the last one
 _MAX_REQUESTS = 4  # for each source
-_FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
 _DECIDE = (
     "set `first_run` for one run to `send` (send all) or `baseline` (remember all "
     "records, send only later ones)"
@@ -225,7 +225,7 @@ def _is_old(signal: Json, known: Known, behind: Collection[str | None]) -> bool:
     if created_at is None or until is None:
         return False
     is_behind = known.signal_id in behind
-    return created_at < until + (_FINEST_TIME if is_behind else timedelta())
+    return created_at < until + (FINEST_TIME if is_behind else timedelta())
 
 
 def _pair_of(signal: Json, source: str) -> Pair:

@@ -207,19 +207,27 @@ _LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
 IF_REJECTED = Step(Action.SEND, "its signal was rejected")  # the one before it
 
 
-def decide(version: Version, facts: Facts) -> Step:  # noqa: PLR0911 - one branch per rule
-    """Return the next step for a record's version, whose content is known."""
-    latest, send = facts.latest, facts.send
+def _repeated(version: Version, facts: Facts) -> Step | None:
+    """Return the step for a rejected state, or for the last one; None for others."""
+    latest = facts.latest
     if not facts.is_replay and was_rejected(version, facts.states):
         return REJECTED
+    if latest is None or latest.content_digest is None:
+        return None
+    if latest.state_digest == version.state_digest and not facts.is_replay:
+        return _DUPLICATE
+    is_same_content = latest.content_digest == version.content_digest
+    return _UNCHANGED if is_same_content and facts.send != "always" else None
+
+
+def decide(version: Version, facts: Facts) -> Step:
+    """Return the next step for a record's version, whose content is known."""
+    latest, send = facts.latest, facts.send
+    if (repeated := _repeated(version, facts)) is not None:
+        return repeated
     before = last_sent(version, facts.states, send)
     if latest is None:
         return _DUPLICATE if before and not facts.is_replay else SEND
-    if latest.content_digest is not None:
-        if latest.state_digest == version.state_digest and not facts.is_replay:
-            return _DUPLICATE
-        if latest.content_digest == version.content_digest and send != "always":
-            return _UNCHANGED
     if not facts.is_person and differ(version, latest):
         is_sure = facts.read or latest.run == facts.run
         if send == "once" and not is_sure:
@@ -275,13 +283,8 @@ def decide_again(
             the time of the first decision.
     """
     latest, send = facts.latest, facts.send
-    if was_rejected(version, facts.states) and not facts.is_replay:
-        return Outcome.DUPLICATE
-    if latest is not None and latest.content_digest is not None:
-        if latest.state_digest == version.state_digest and not facts.is_replay:
-            return Outcome.DUPLICATE
-        if latest.content_digest == version.content_digest and send != "always":
-            return Outcome.UNCHANGED
+    if (repeated := _repeated(version, facts)) is not None:
+        return Outcome[repeated.action.name]
     if latest is not None and send == "once" and latest.done:
         return Outcome.DUPLICATE
     if facts.is_replay:
