@@ -37,11 +37,9 @@ _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def message_from(line: bytes | str, number: int) -> dict[str, Any]:
-    """Return one message. Numbers keep all their digits.
+    """Return one message, or raise `MessageError`. Numbers keep all their digits.
 
-    Raises:
-        MessageError: The line is no JSON object with a `type`. The error does not quote
-            it, because it may hold personal data.
+    The error does not quote the line, because it may hold personal data.
     """
     message = _decoded(line, f"Line {number} of the input")
     if isinstance(message, dict) and isinstance(message.get("type"), str):
@@ -109,17 +107,13 @@ def _lines_of_file(url: str, place: str, *, is_gzip: bool) -> Iterator[bytes]:
 def messages_of(
     source: IO[Any], work: Callable[[int | None], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the input's messages, without empty lines.
+    """Yield the input's messages, without empty lines. `MessageError` for other lines.
 
     The `record` of a RECORD message is an object. Or it is an iterator of all records
     that follow in the same stream, as JSON texts, because most are not decoded.
 
-    Args:
-        work: Is called before each read, with the descriptor to be read if there is
-            one. Reading ends when it returns False.
-
-    Raises:
-        MessageError: A line is no message. All before it were yielded.
+    `work` is called before each read, with the descriptor to be read if there is one.
+    Reading ends when it returns False.
     """
     descriptor = _descriptor_of(source)
     if descriptor is not None:
@@ -172,8 +166,7 @@ _kind_and_stream = attrgetter("type", "stream")
 def _at_once(lines: bytes) -> list[dict[str, Any]]:
     """Return the messages of whole lines, with records as JSON text.
 
-    Returns none if lines have to be decoded one by one, because one is no message, or
-    has `_sdc_*` columns.
+    None if a line is no message, or has `_sdc_*` columns: decode them one by one.
     """
     if b'"_sdc_' in lines:
         return []
@@ -230,14 +223,9 @@ def read_messages(
     """Open a run and read to the end of the input, or until the run stops.
 
     An error of a message or its handler is raised after everything before it is settled
-    and the run has ended.
-
-    Args:
-        handlers: Type of a message -> its handler; `otherwise` is that of other types.
-        begin: Is called once the run is open, before anything is read.
-
-    Returns:
-        Type -> number of messages. The caller calls `run.finish`.
+    and the run has ended. `otherwise` handles messages of other types. `begin` is
+    called once the run is open. Returns type -> number of messages. The caller calls
+    `run.finish`.
     """
     counts: Counter[str] = Counter()
     try:

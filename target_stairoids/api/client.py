@@ -212,14 +212,12 @@ class Client:
     """The Stairoids API, for any number of threads. Failures are responses, not errors.
 
     Source: https://docs.stairoids.com/api-reference/signals, its pages `send-signal`,
-    `list-signals` and `get-signal`.
+    `list-signals` and `get-signal`. `ConfigError` if the environment names certificates
+    that are not there.
 
     Args:
         timeout: Seconds to wait for a connection, and for each part of a response.
         is_over: Whether to wait for nothing more that is read, such as after SIGTERM.
-
-    Raises:
-        ConfigError: The environment names certificates that are not there.
     """
 
     def __init__(

@@ -46,11 +46,9 @@ def failure_text(url: str, reason: str) -> str:
 class OutageClock:
     """The failures since Stairoids last accepted or rejected a signal.
 
-    Args:
+    Attributes:
         outage_seconds: Seconds of failures that make an outage.
         tolerated: Failures in a row before all requests pause.
-
-    Attributes:
         begins_at: When the failures become an outage; infinity without a failure.
         reason: Of the last failure; "" without one.
         is_told: Whether the failures were logged.

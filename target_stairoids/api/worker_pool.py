@@ -34,9 +34,8 @@ class _Request(Generic[Job]):
 class WorkerPool(Generic[Job]):
     """Threads, started when requests come.
 
-    Args:
-        patience: Seconds after which a request counts as unanswered. Its thread may
-            still wait for a host name or a slow response.
+    A request counts as unanswered after `patience` seconds. Its thread may still wait
+    for a host name or a slow response.
     """
 
     def __init__(self, client: Client, count: int, *, patience: float) -> None:

@@ -172,10 +172,7 @@ class StreamChecks(Generic[Held]):
         return True
 
     def superseded(self, held: Held, *, is_expected: bool, now: float) -> bool:
-        """Return whether a state that is older than the last one is settled at once.
-
-        Otherwise it waits. It was never sent.
-        """
+        """Return whether a state older than the last one is settled now, or waits."""
         if self.is_allowed or is_expected or not self.known:
             return True
         self._older += 1

@@ -42,15 +42,9 @@ _MAX_TRIES = 20_000
 class SuppressionList:
     """Email addresses, domains with their subdomains, and patterns.
 
-    Args:
-        entries: The place of each for errors, and its text: `example.com`,
-            `ann@example.com`, or a pattern with `*` or `?` for both.
-
-    Raises:
-        ConfigError: An entry can match nothing. The message names its place only.
-
-    Attributes:
-        digest: Differs between two lists; "" for an empty one.
+    An entry has its place for errors, and its text: `example.com`, `ann@example.com`,
+    or a pattern with `*` or `?` for both. `ConfigError`, which names the place only, if
+    it can match nothing. `digest` differs between two lists; "" for an empty one.
     """
 
     def __init__(self, entries: Iterable[tuple[str, str]]) -> None:

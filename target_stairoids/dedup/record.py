@@ -87,11 +87,7 @@ def _number(value: Decimal | float) -> object:
 
 @lru_cache(maxsize=4096)
 def canonical_number(text: str) -> object:
-    """Return a number with a point or an exponent as `canonical_fields` returns it.
-
-    Raises:
-        ArithmeticError: The number is out of bounds.
-    """
+    """Return the canonical number in a text; `ArithmeticError` out of bounds."""
     return _number(Decimal(text))
 
 
@@ -222,8 +218,8 @@ class RecordReader:
         keys: The columns, or paths into objects, of the key of each mapping. An empty
             key stands for all columns.
         more: Other columns to decode at once.
-        conditions: The conditions `when` and the list of suppressed people. A change
-            lets each record be decided again, also one that is known word for word.
+        conditions: The conditions `when`, and the list of suppressed people. After a
+            change each record is decided again, also if it is known word for word.
     """
 
     def __init__(
@@ -245,8 +241,7 @@ class RecordReader:
     def read(self, sent: dict[str, Any] | msgspec.Raw) -> Record:
         """Return a record from its fields or its JSON text in UTF-8.
 
-        Raises:
-            MessageError: It is no JSON object, or its key cannot be decoded.
+        `MessageError` if it is no JSON object, or if its key cannot be decoded.
         """
         if isinstance(sent, dict):
             return Record(None, sent)
@@ -371,10 +366,8 @@ def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
 def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
     """Return the digest of a signal's content. `occurred_at` is not part of it.
 
-    Args:
-        ignored: Properties that are not part of it: the bookmark column and the
-            mapping's `ignore_changes`. The name of an object stands for all properties
-            it was flattened to.
+    Nor are the `ignored` properties: the bookmark column and `ignore_changes`. The name
+    of an object stands for all properties it was flattened to.
     """
     properties = {
         name: value

@@ -86,11 +86,10 @@ def discard(transaction: Transaction, numbers: Collection[int]) -> None:
 def account_for(
     transaction: Transaction, table: Table, are_they: ColumnElement[bool]
 ) -> None:
-    """Account for signals that Stairoids may have, before their rows are deleted.
+    """Count older signals of a source and type as explained, before rows are deleted.
 
-    Without the rows of dead letters or claims, the ledger cannot explain the signals
-    any more. All signals of their source and type from before the last attempt count as
-    explained.
+    Stairoids may have the signals of dead letters and claims. Without their rows, the
+    ledger cannot explain these any more. So all until the last attempt count.
     """
     attempted_at = table.c.last_at if table is dead_letters else table.c.attempted_at
     if table is dead_letters:

@@ -112,8 +112,7 @@ class ServerLeases:
     def check_session(self, name: str) -> None:
         """Raise `LedgerError` if a pooler shares sessions, or commits are not on disk.
 
-        The transaction before this call had another session of the pooler, which comes
-        first now.
+        A pooler may give this call another session than the transaction before it.
         """
         assert self._held is not None  # noqa: S101 - the lease was just taken
         if not self._count(self._held):

@@ -109,10 +109,7 @@ class Ledger:
 
     @classmethod
     def create(cls, url: str, scope: str) -> Self:
-        """Open a ledger for writing, or raise `LedgerError`. A missing one is created.
-
-        The URL is SQLAlchemy's for SQLite or PostgreSQL. The scope is the API's origin.
-        """
+        """Open a ledger for writing, or create it, or raise `LedgerError`."""
         return cls(_parsed_url(url), scope, creates=True, reads_only=False)
 
     @classmethod
@@ -166,12 +163,11 @@ class Ledger:
         complete: Mapping[str, bool] | None = None,
         baselined: Mapping[str, Collection[str]] | None = None,
     ) -> None:
-        """End the run.
+        """End the run, and forget the checks that its streams passed.
 
         Args:
             reason: Why it ended before everything was settled; "" if it did not.
-            complete: The streams whose input is settled, and whether it had records.
-                Then their checks have passed.
+            complete: The settled streams, and whether they had records: checks passed.
             baselined: Streams, and their mappings whose baseline has ended.
         """
         with self.transaction() as transaction:
@@ -250,10 +246,7 @@ class Ledger:
     def people_known(
         self, marks: Mapping[str, Sequence[lookup.Mark]]
     ) -> dict[tuple[Key, bytes], Key]:
-        """Return shared key and text digest -> the person with that last state.
-
-        People with unwritten states are left out.
-        """
+        """Return shared key and text digest -> the person, if its state is written."""
         with self.reading() as connection:
             found = lookup.people_known(connection, marks)
         return {
@@ -340,11 +333,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Write together; after the block it is on disk.
-
-        Raises:
-            LedgerError: Nothing of the block is written. Stop the run.
-        """
+        """Write together: all is on disk after it, or nothing after a `LedgerError`."""
         if self._reads_only:
             raise LedgerError(f"The ledger {self.name} was opened for reading only.")
         with (
@@ -355,13 +344,10 @@ class Ledger:
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[Connection]:
-        """Read. On SQLite, a block sees the state of one moment.
+        """Read, or raise `LedgerError`. On SQLite, a block sees the state of a moment.
 
         On PostgreSQL, each statement does. Within a transaction, it also sees the rows
         of that. SQLite needs no BEGIN for a block that reads once.
-
-        Raises:
-            LedgerError: The ledger cannot be read. Stop the run.
         """
         with _errors(f"The ledger {self.name} cannot be read"):
             if self._connection.in_transaction():

@@ -74,10 +74,7 @@ def resolved(
 def changed_entities(
     connection: Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[Key, Latest | None]:
-    """Return the entities whose last state is not the marked one.
-
-    In most syncs that is a small part, so most records cost no result row at all.
-    """
+    """Return the entities whose last state is not the marked one: in most syncs few."""
     columns = ", ".join(f"l.{name}" for name in _LATEST)
     text = (
         f"SELECT a.column1, {columns} FROM (VALUES {{asked}}) AS a"  # noqa: S608 - names of our own tables
@@ -113,10 +110,7 @@ def people_known(
 def states_of(
     connection: Connection, versions: Collection[Version]
 ) -> dict[Key, list[Settled]]:
-    """Return record key -> the outcomes of its states that are equal to a version's.
-
-    Equal is a state, or the content of its signal.
-    """
+    """Return record key -> the outcomes of states with a version's state or content."""
     asked: defaultdict[str, list[tuple[bytes, ...]]] = defaultdict(list)
     for version in versions:
         entity, mapping = version.record_key

@@ -72,10 +72,7 @@ _OF_MAPPING: dict[Table, tuple[str, ...]] = {
 
 
 def writable_ledger(url: str, scope: str) -> str:
-    """Return the name of a ledger, or raise `LedgerError` if it cannot be written.
-
-    A missing file is not created.
-    """
+    """Return the name of a ledger; `LedgerError` if it cannot be written or created."""
     with Ledger.open_read_only(url, scope, missing_ok=True) as known:
         file, name = file_of(make_url(known.name)), known.name
     if file is not None and not file.exists():
@@ -118,12 +115,9 @@ def rename(
 ) -> None:
     """Rename a stream, a source of its signals, or a mapping: all of them or none.
 
-    `source` and `mapping` are the old and the new name. `LedgerError` if a name is
-    wrong, or if a run is at work, which would write the old name.
-
-    Args:
-        new: The new name of the stream, under which its records stay the same.
-        names: The mappings of that stream in the config.
+    `source` and `mapping` are the old and the new name. `new` is that of the stream,
+    under which its records stay the same. `names` are its mappings in the config.
+    `LedgerError` if a name is wrong, or if a run is at work with the old name.
     """
     with ledger.transaction() as transaction:
         its = select(runs.c.run).filter_by(scope=ledger.scope, ended_at=None)

@@ -315,10 +315,7 @@ def knows_key(ledger: Ledger, digest: bytes) -> bool:
 
 
 def newest_signals(ledger: Ledger) -> list[str]:
-    """Return the ids of the three signals that were accepted last; reads all rows.
-
-    The sync log may be pruned. Then they are those of the last states.
-    """
+    """Return the ids of the three newest signals, also of a pruned log; reads all."""
     for table, order in ((signals, signals.c.accepted_at), (settled, settled.c.run)):
         ids = in_scope(ledger.scope, table, table.c.signal_id)
         query = ids.where(table.c.signal_id.is_not(None))
@@ -334,11 +331,10 @@ def sources_of_others(ledger: Ledger) -> set[str]:
 
 
 class FoundSignal(msgspec.Struct, frozen=True, gc=False):
-    """A signal of the ledger.
+    """A signal of the ledger; `claimed` while it is in flight.
 
     Attributes:
         key: The values of the record's key as a JSON array, or its digest.
-        outcome: `accepted`, `claimed` while it is in flight, or that of a dead letter.
         at: When it was accepted or last tried.
     """
 
@@ -356,9 +352,8 @@ def find(
 ) -> list[FoundSignal]:
     """Return the signals of the ledger about a person or a record, the oldest first.
 
-    Args:
-        address: In lower case; None for any person.
-        keys: The record's key in each form that the ledger may have; empty for any.
+    `address` is in lower case; None for any person. `keys` has each form that the key
+    may have in the ledger; empty for any record.
     """
     email, found = person_digest(ledger.secret, address), []
     for table in (signals, claims, dead_letters):
@@ -410,10 +405,7 @@ _LOGS = {"signals": signals, "runs": runs, "dead_letters": dead_letters}
 
 
 def log_after(ledger: Ledger, name: str, after: int, limit: int) -> list[Row[Any]]:
-    """Return the rows of a log after a number, in order, with their scope.
-
-    The number is the sequence, or the id of a dead letter.
-    """
+    """Return the rows of a log after a sequence, or after the id of a dead letter."""
     table = _LOGS[name]
     number = dead_letters.c.id if table is dead_letters else table.c.sequence
     query = select(table).where(number > after).order_by(number).limit(limit)

@@ -236,11 +236,7 @@ def create(connection: sa.Connection) -> None:
 
 
 def checked_secret_of(connection: sa.Connection) -> bytes:
-    """Return the ledger's own secret of 32 bytes.
-
-    Raises:
-        LedgerError: The ledger has another schema version.
-    """
+    """Return the secret, 32 bytes; `LedgerError` if the schema has another version."""
     values = {row.name: row.value for row in connection.execute(sa.select(meta))}
     found = values.get("schema_version")
     if found != str(SCHEMA_VERSION):

@@ -71,9 +71,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class LatestRow(msgspec.Struct, gc=False):
     """The last state of an entity, to be written.
 
-    Attributes:
-        before: The row in the database; None if there is none. A row that another run
-            has changed meanwhile stays as it is.
+    `before` is the row in the database. If another run has changed it, it stays.
     """
 
     key: Key

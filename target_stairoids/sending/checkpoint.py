@@ -16,8 +16,7 @@ class Checkpoint:
     Attributes:
         flush: Is called before `emit`, so that all outcomes are on disk.
         emitted_at: Monotonic seconds, at the last STATE.
-        emits_each: Whether each STATE is emitted. Otherwise the newest one replaces all
-            before it.
+        emits_each: Whether to emit each STATE instead of the newest one.
     """
 
     emit: Callable[[str], None]

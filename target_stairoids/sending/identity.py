@@ -104,9 +104,8 @@ _Held = tuple[Decided, list[Settled]]
 class Identity:
     """Decides on the records of one run, in the order of the input.
 
-    Attributes:
-        others: Keys that were sent for people of whom this run has read none, though
-            it has read others.
+    `others` are keys that were sent for people of whom this run has read none, though
+    it has read others.
     """
 
     def __init__(self, buffer: WriteBuffer) -> None:
@@ -136,10 +135,7 @@ class Identity:
         return bool(self._seen[key[1]].read(key[0]))
 
     def saw_latest(self, mapping: str, entities: list[bytes]) -> int:
-        """Note entities that were read in the state that was sent last.
-
-        Return the growth of `sharing`.
-        """
+        """Note entities read in the state sent last; return the growth of `sharing`."""
         self._seen[mapping].add_latest(entities)
         return self._met_latest(mapping, entities)
 
@@ -219,9 +215,7 @@ class Identity:
     ) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered.
 
-        Args:
-            was_read_since: Whether a state of an entity was sent or filtered after the
-                failure.
+        `was_read_since` returns whether that is so of an entity after the failure.
         """
         version, latest = self.placed(record)
         is_always = record.mapped.mapping.send == "always"

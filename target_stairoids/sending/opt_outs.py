@@ -57,11 +57,7 @@ def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decis
 
 
 def _row_of(item: MappedRecord) -> SuppressionRow:
-    """Return the entry that a record adds or removes.
-
-    Raises:
-        InvalidSignalError: It has no name, but would add an entry.
-    """
+    """Return the entry that a record adds or removes, or raise `InvalidSignalError`."""
     mapping, fields = item.mapping, item.record.fields
     assert mapping.suppress is not None  # noqa: S101 - the caller has looked
     is_removed = is_deleted(fields, mapping.deleted_columns)
@@ -82,9 +78,8 @@ def mark_suppressed(
 ) -> None:
     """Mark the records whose person or company gets no signal now.
 
-    Args:
-        new: The keys to look at, if the list is that of the settings only, because a
-            change of the settings makes all records new. None for all keys.
+    `new` are the keys to look at if only the list in the settings counts, because its
+    change makes all records new. None for all keys.
     """
     names: dict[MappedRecord, list[str]] = {}
     for item in items:

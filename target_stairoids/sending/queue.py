@@ -181,8 +181,7 @@ class SendQueue:
     def add(self, signal: QueuedSignal, *, waits: bool = False) -> None:
         """Add a signal behind all earlier ones with a common subject.
 
-        Those of dead runs were in flight side by side, and go on so. One that `waits`
-        also waits for `release`.
+        Those of dead runs go on side by side. One that `waits` waits for `release` too.
         """
         self.unfinished[signal.number] = signal
         self.size += signal.size

@@ -57,8 +57,7 @@ _KEPT_BACK = {Outcome.BASELINED, Outcome.TOO_OLD}
 class RecordProcessor:
     """Takes records in blocks, and looks up their states in the ledger.
 
-    Attributes:
-        baselined: Source and type of the records that are remembered and not sent.
+    `baselined` has the source and type of records that are remembered and not sent.
     """
 
     settings: Settings
@@ -82,9 +81,8 @@ class RecordProcessor:
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
         """Open a stream, and warn if it is left out.
 
-        Raises:
-            ConfigError: A mapping is wrong.
-            MessageError: Records of the stream came with another key in this input.
+        `ConfigError` if a mapping is wrong, `MessageError` if its key was another one
+        before in this input.
         """
         before = self.streams.opened(schema.name)
         stream = self.streams.open(schema, message)
@@ -101,9 +99,8 @@ class RecordProcessor:
     ) -> None:
         """Take records, as columns or JSON texts.
 
-        Raises:
-            MessageError: One is no object or lacks its key, or one before it cannot
-                be decoded. All before that one are decided.
+        `MessageError` if one is no object or lacks its key, or if an earlier one cannot
+        be decoded. All before that one are decided.
         """
         scope, report = self.settings.scope, self.outcomes.report
         for sent in records:
@@ -134,11 +131,7 @@ class RecordProcessor:
         self._block.append(text)
 
     def flush(self) -> None:
-        """Decide on all that was taken.
-
-        Raises:
-            MessageError: A record cannot be decoded. All before it are decided.
-        """
+        """Decide on all that was taken, or on all before a `MessageError`."""
         if not self._block:
             return
         items, self._block = self._block, []

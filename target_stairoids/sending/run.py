@@ -156,10 +156,9 @@ class Run:
                 self._ledger.buffer.expect(-number, claim.version, claim.run)
 
     def work(self, source: int | None = None) -> bool:
-        """Work until there is more to read. If it returns False, call `finish`.
+        """Work until `source`, a descriptor, has more to read; None if it always has.
 
-        Args:
-            source: File descriptor of the input; None if it is always readable.
+        If it returns False, call `finish`.
         """
         self._decide()
         while True:
@@ -199,12 +198,9 @@ class Run:
     ) -> None:
         """End the run: settle everything that was read, then report.
 
-        Args:
-            error: Why reading ended early, if it did. It is not raised again.
-            cut: The streams that the source did not read to their end.
-
-        Raises:
-            StairoidsError: Something is left. Its `exit_code` is that of the program.
+        `error` is why reading ended early. It is not raised again. `cut` are streams
+        that the source did not read to their end. Otherwise raises `StairoidsError` if
+        something is left, with the `exit_code` of the program.
         """
         unforeseen: Exception | None = None
         self._outcomes.cut = frozenset(cut)

@@ -209,8 +209,7 @@ def _has(record: Mapping[str, Any], path: Path) -> bool:
 class Streams:
     """The streams of a run; `ConfigError` if no stream can ever match a mapping.
 
-    Args:
-        suppressed: Digest of the suppression list in the settings.
+    `suppressed` is the digest of the suppression list in the settings.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, suppressed: str) -> None:
