@@ -85,6 +85,7 @@ class Response:
         retry_after: Seconds from `Retry-After` or `X-RateLimit-Reset`.
         limit: Requests per minute, from `X-RateLimit-Limit`.
         remaining: Requests left in this minute, from `X-RateLimit-Remaining`.
+        server_time: From the header `Date`.
         failure: Why no usable response came, without any value of the request.
     """
 
@@ -94,7 +95,7 @@ class Response:
     retry_after: float | None = None
     limit: int | None = None
     remaining: int | None = None
-    date: str | None = None
+    server_time: datetime | None = None
     failure: str = ""
 
     @property
@@ -130,11 +131,6 @@ class Response:
                     with contextlib.suppress(ValueError):
                         return parse_time(text)
         return self.server_time or datetime.now(UTC)
-
-    @property
-    def server_time(self) -> datetime | None:
-        """The time of the server's clock, from the header `Date`."""
-        return None if self.date is None else http_date(self.date)
 
     @property
     def request_id(self) -> str | None:
@@ -365,7 +361,8 @@ def _no_response(error: requests.RequestException, body: object) -> Response:
 
 def _read(response: requests.Response, text: bytes) -> Response:
     headers = response.headers
-    now = http_date(headers.get("Date", "")) or datetime.now(UTC)
+    server_time = http_date(headers.get("Date", ""))
+    now = server_time or datetime.now(UTC)
     retry_after = retry_after_in(headers.get("Retry-After"), now)
     try:
         body = msgspec.json.decode(text)
@@ -380,7 +377,7 @@ def _read(response: requests.Response, text: bytes) -> Response:
         retry_after=_until_reset(headers, now) if retry_after is None else retry_after,
         limit=_whole(headers.get("X-RateLimit-Limit")),
         remaining=_whole(headers.get("X-RateLimit-Remaining")),
-        date=headers.get("Date"),
+        server_time=server_time,
         failure=failure,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stairoids_common.retry import http_date
 from target_stairoids.api.client import Response, ResponseKind
 from target_stairoids.api.signal_lookup import (
     ListedSignals,
@@ -224,11 +225,12 @@ def test_lookup_ends_at_a_page_that_is_older_than_the_request(
 
 
 def test_clock_of_the_server_is_learnt_from_its_responses() -> None:
-    def response(date: str | None) -> Response:
-        return Response(kind=ResponseKind.UNKNOWN, status=500, date=date)
+    def response(date: str) -> Response:
+        found = http_date(date)
+        return Response(kind=ResponseKind.UNKNOWN, status=500, server_time=found)
 
     clock = ServerClock()
-    clock.note(response(None), 1_000)
+    clock.note(response(""), 1_000)
     clock.note(response("yesterday"), 1_000)
     assert clock.at(1_000) is None
 
