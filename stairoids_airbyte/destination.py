@@ -6,7 +6,6 @@ Each function raises `ConnectorError` if the sync cannot begin, or is incomplete
 
 from __future__ import annotations
 
-import json
 import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -29,6 +28,7 @@ from stairoids_airbyte.protocol import (
     status_message,
 )
 from target_stairoids.api.access_check import check_key
+from target_stairoids.dedup.record import json_text
 from target_stairoids.exceptions import (
     AccessRefusedError,
     ConfigError,
@@ -53,7 +53,6 @@ _converted_errors = partial(
 )
 _Key = tuple[str, str]  # namespace and name of a stream
 _decoder = msgspec.json.Decoder(SentRecord)
-_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
 def check(config: Mapping[str, Json]) -> str:
@@ -188,10 +187,7 @@ class _Sync:
         stats = {**(state.get("destinationStats") or {}), "recordCount": float(count)}
         fields = {name: value for name, value in message.items() if value is not None}
         echo = {**fields, "state": {**state, "destinationStats": stats}}
-        try:
-            return _encoder.encode(echo).decode()
-        except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
-            return json.dumps(echo, default=float)
+        return json_text(echo).decode()
 
     def _write_statuses(self, status: Status) -> None:
         for descriptor in self._messages:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import os
 import sys
 from collections import Counter
@@ -18,7 +17,6 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 import click
-import msgspec
 from msgspec.structs import replace
 from singer_sdk import Target
 from singer_sdk.exceptions import (
@@ -40,6 +38,7 @@ from stairoids_common.environment import SHARED_VARIABLES
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level
+from target_stairoids.dedup.record import json_text
 from target_stairoids.exceptions import (
     ConfigError,
     MessageError,
@@ -81,7 +80,6 @@ _BATCH_ENCODINGS = (
     {"format": "jsonl"},
 )
 _NO_KEY = "`api_key` is required"
-_encode = msgspec.json.Encoder(decimal_format="number").encode
 INPUT_ERRORS = (
     InvalidInputLine,
     MissingKeyPropertiesError,
@@ -248,7 +246,7 @@ class TargetStairoids(StairoidsPlugin, Target):
             raise MessageError("The `value` of a STATE message is not an object.")
         if value:  # Meltano and other runners ignore an empty state
             try:
-                self.run.records.state(_json_of(value))
+                self.run.records.state(json_text(value).decode())
             except (ValueError, OverflowError, RecursionError) as error:
                 raise MessageError(
                     "A STATE message holds a value that is not JSON."
@@ -331,13 +329,6 @@ class TargetStairoids(StairoidsPlugin, Target):
 def _refuse_unknown(message: dict[str, Any]) -> None:
     msg = f"The input holds a message of the unknown type `{message['type'][:40]}`."
     raise MessageError(msg)
-
-
-def _json_of(value: object) -> str:
-    try:
-        return _encode(value).decode()
-    except UnicodeEncodeError:  # a lone surrogate, which only an escape can carry
-        return json.dumps(value, default=float)
 
 
 def _print_state(text: str) -> None:

@@ -91,6 +91,7 @@ def canonical_number(text: str) -> object:
     return _number(Decimal(text))
 
 
+_NO_OBJECT = "A RECORD message lacks its record, or the record is no object."
 _OUT_OF_BOUNDS = "A record is nested too deeply or holds a number out of bounds."
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -108,6 +109,14 @@ def json_value(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON
             int(number) if len(number) < _LONG else Decimal(number)
         ),
     )
+
+
+def json_text(value: object) -> bytes:
+    """Return JSON text, also of half a surrogate pair, which JSON can spell."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, default=float).encode()
 
 
 class Record(msgspec.Struct, gc=False, eq=False):
@@ -174,11 +183,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
         """Return the record as JSON text, without a column that a text never has."""
         if self.text is not None:
             return self.text
-        fields = {n: value for n, value in self.key.items() if n != column}
-        try:
-            return _encoder.encode(fields)
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
-            return json.dumps(fields, default=str).encode()
+        return json_text({n: v for n, v in self.key.items() if n != column})
 
     def without(self, columns: ColumnSet) -> dict[str, Any]:
         """Return the canonical fields without some columns."""
@@ -252,13 +257,10 @@ class RecordReader:
                     return Record(None, fields)
         try:
             key = self._decoder.decode(text)
-        except msgspec.DecodeError as error:
-            if "out of range" in str(error):
-                raise MessageError(_OUT_OF_BOUNDS) from error
-            msg = "A RECORD message lacks its record, or the record is no object."
-            raise MessageError(msg) from error
-        except (ArithmeticError, RecursionError) as error:
-            raise MessageError(_OUT_OF_BOUNDS) from error
+        except (msgspec.DecodeError, ArithmeticError, RecursionError) as error:
+            is_other = isinstance(error, msgspec.DecodeError)
+            is_other &= "out of range" not in str(error)
+            raise MessageError(_NO_OBJECT if is_other else _OUT_OF_BOUNDS) from error
         if not self._keeps_text:
             return Record(None, key)
         digest = blake2b(text, digest_size=16, key=self._salt).digest()
