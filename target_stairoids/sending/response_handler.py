@@ -37,7 +37,7 @@ from target_stairoids.api.signal_lookup import (
 from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import NOT_THERE, SIMILAR
-from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
+from target_stairoids.checks.stop import GRACE_SECONDS, Stop
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, IncompleteError
 from target_stairoids.ledger import dead_letters, lookup

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from stairoids_common.text import as_code, counted
 from target_stairoids.api.worker_pool import readable
 from target_stairoids.checks.first_run import NOT_CHECKED, LedgerRebuild, refusal
-from target_stairoids.checks.run_limits import GRACE_SECONDS, Stop
+from target_stairoids.checks.stop import GRACE_SECONDS, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (

@@ -28,7 +28,7 @@ from target_stairoids.checks.first_run import (
     key_error,
     newest_of,
 )
-from target_stairoids.checks.run_limits import Stop
+from target_stairoids.checks.stop import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
     Facts,

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from stairoids_sandbox import Fault
-from target_stairoids.checks.run_limits import Stop
+from target_stairoids.checks.stop import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.ledger import Ledger

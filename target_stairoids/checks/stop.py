@@ -18,14 +18,11 @@ class Stop:
 
         The first reason counts, and a hard one, such as SIGTERM, more than others.
         """
-        if self.reason is None or not (self.is_hard or _is_soft(reason)):
+        is_soft = reason is None or isinstance(reason, IncompleteError)
+        if self.reason is None or not (self.is_hard or is_soft):
             self.reason = reason
 
     @property
     def is_hard(self) -> bool:
         """Whether requests that no worker has begun must not be sent either."""
-        return not _is_soft(self.reason)
-
-
-def _is_soft(reason: StairoidsError | None) -> bool:
-    return reason is None or isinstance(reason, IncompleteError)
+        return self.reason is not None and not isinstance(self.reason, IncompleteError)
