@@ -357,22 +357,22 @@ def checks_for(
     is_allowed = settings.rebuilds or name == BY_HAND or answers == {True}
     senders = stream.made.keys() - stream.baselines
     is_new = senders and not stream.known
+    check = ""
     if unfinished := queries.unfinished_in(fired) & senders:
-        reason = (
-            f"Stream {as_code(name)}: its baseline did not end, so the records that it "
-            "has not read would be sent. To remember them, pipe the whole output of "
-            "the tap into `stairoids-signals ledger baseline` again. To send them, run "
-            f"{shell_command('stairoids-signals ledger allow', name)}."
-        )
-        refusal = UNFINISHED + min(unfinished), reason
+        check = UNFINISHED + min(unfinished)
     elif is_new and (OTHER_BASELINE in fired or queries.has_unfinished(ledger)):
-        reason = (
-            f"Stream {as_code(name)} is new, and an earlier baseline did not end, so "
-            "it may not have read this stream. To remember its records, pipe the whole "
-            "output of the tap into `stairoids-signals ledger baseline`. To send them, "
-            f"run {shell_command('stairoids-signals ledger allow', name)}."
+        check = OTHER_BASELINE
+    if check:
+        whose = "an earlier" if check == OTHER_BASELINE else "its"
+        refusal = (
+            check,
+            (
+                f"Stream {as_code(name)}: {whose} baseline did not end, so the records "
+                "that it has not read would be sent. To remember them, pipe the whole "
+                "output of the tap into `stairoids-signals ledger baseline`. To send them, "
+                f"run {shell_command('stairoids-signals ledger allow', name)}."
+            ),
         )
-        refusal = OTHER_BASELINE, reason
     known = queries.entities_of(ledger, stream.number)
     if refusal is not None and refusal[0] == IDENTITY and not known[0]:
         refusal = None  # nothing can be sent again

@@ -459,7 +459,7 @@ def test_stream_that_an_unfinished_baseline_never_read_is_not_sent(
     assert [night.exit_code for night in nights] == [1, 1]
     for night in nights:
         assert night.outcomes.keys() == {"duplicate", "pending"}
-        assert "`other` is new, and an earlier baseline did not end" in night.error
+        assert "`other`: an earlier baseline did not end" in night.error
     signals(target, "ledger", "baseline", text=text)  # without the other stream
     assert target.run_text(whole).outcomes == {"duplicate": 20, "pending": 5}
     assert sandbox.signals == []
