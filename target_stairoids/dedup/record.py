@@ -210,12 +210,6 @@ def _decoded(decode: Callable[[bytes], dict[str, Any]], text: bytes) -> dict[str
         raise MessageError(_OUT_OF_BOUNDS) from error
 
 
-def _salt(conditions: Collection[str]) -> bytes:
-    if not any(conditions):
-        return b""
-    return blake2b(msgspec.json.encode(conditions), digest_size=16).digest()
-
-
 class RecordReader:
     """Makes records of one stream.
 
@@ -233,7 +227,7 @@ class RecordReader:
         more: Collection[str] = (),
         conditions: Collection[str] = (),
     ) -> None:
-        self._salt = _salt(conditions)
+        self._salt = keyed_digest(b"", [*conditions]) if any(conditions) else b""
         self._keeps_text = all(keys)
         self._decoder: msgspec.json.Decoder[Any] = _decoder
         paths = {*more, *(path for key in keys for path in key)}
@@ -270,10 +264,6 @@ class RecordReader:
 # Digests
 
 
-def _digest(value: object) -> bytes:
-    return blake2b(_text(value), digest_size=16).digest()
-
-
 def _text(value: object) -> bytes:
     try:
         return _sorted_encoder.encode(value)
@@ -303,7 +293,7 @@ def _key_part(value: object) -> object:
 
 def keyless_digest(scope: str, stream: str, identity: object) -> bytes:
     """Return the digest of a record without a usable key, given its identity."""
-    return _digest([scope, stream, {"keyless": _canonical(identity)}])
+    return keyed_digest(b"", [scope, stream, {"keyless": _canonical(identity)}])
 
 
 def is_null_key(key: Sequence[object]) -> bool:
@@ -360,9 +350,9 @@ def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
     return _with_one_spelling(record)
 
 
-def keyed_digest(key: bytes, fields: dict[str, Any]) -> bytes:
-    """Return the digest of canonical fields under a key of at most 64 bytes."""
-    return blake2b(_text(fields), digest_size=16, key=key).digest()
+def keyed_digest(key: bytes, value: object) -> bytes:
+    """Return the digest of a canonical value under a key of at most 64 bytes."""
+    return blake2b(_text(value), digest_size=16, key=key).digest()
 
 
 def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
@@ -382,7 +372,8 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
         for name, value in signal.contact.items()
     }
     same = _with_one_spelling(properties)
-    return _digest([signal.type, signal.source, signal.account, contact, same])
+    content = [signal.type, signal.source, signal.account, contact, same]
+    return keyed_digest(b"", content)
 
 
 def same_value(one: object, other: object) -> bool:

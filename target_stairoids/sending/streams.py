@@ -364,15 +364,13 @@ def checks_for(
         check = OTHER_BASELINE
     if check:
         whose = "an earlier" if check == OTHER_BASELINE else "its"
-        refusal = (
-            check,
-            (
-                f"Stream {as_code(name)}: {whose} baseline did not end, so the records "
-                "that it has not read would be sent. To remember them, pipe the whole "
-                "output of the tap into `stairoids-signals ledger baseline`. To send them, "
-                f"run {shell_command('stairoids-signals ledger allow', name)}."
-            ),
+        reason = (
+            f"Stream {as_code(name)}: {whose} baseline did not end, so the records "
+            "that it has not read would be sent. To remember them, pipe the whole "
+            "output of the tap into `stairoids-signals ledger baseline`. To send "
+            f"them, run {shell_command('stairoids-signals ledger allow', name)}."
         )
+        refusal = check, reason
     known = queries.entities_of(ledger, stream.number)
     if refusal is not None and refusal[0] == IDENTITY and not known[0]:
         refusal = None  # nothing can be sent again
