@@ -230,7 +230,7 @@ class Client:
         self._signals_url = f"{api_url}/signals"
         self._auth = http.BearerAuth(api_key)
         self._timeout, self._is_over = timeout, is_over
-        self._of_thread = _ThreadSession(self._signals_url, self._auth)
+        self._local = threading.local()
         # At DEBUG it logs each URL, and a query for signals holds an email address.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
@@ -241,6 +241,13 @@ class Client:
         """Return a client with the URL, the key and the timeout of the settings."""
         timeout = settings.request_timeout_seconds
         return cls(settings.api_url, settings.api_key, timeout=timeout, is_over=is_over)
+
+    @property
+    def _of_thread(self) -> _ThreadSession:
+        made: _ThreadSession | None = getattr(self._local, "made", None)
+        if made is None:  # most threads that make a client send no request
+            made = self._local.made = _ThreadSession(self._signals_url, self._auth)
+        return made
 
     def post_signal(self, body: bytes) -> Response:
         """Send one signal."""
@@ -299,8 +306,8 @@ class Client:
         self._of_thread.session.close()
 
 
-class _ThreadSession(threading.local):
-    """Each thread's session, its proxies from the environment, and a signal's request.
+class _ThreadSession:
+    """A thread's session, its proxies from the environment, and a signal's request.
 
     They are made once: reading the environment costs more than a request, and preparing
     a request costs a quarter of it.
