@@ -19,7 +19,7 @@ from tests.support.forks import end_programs
 from tests.support.postgres import a_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from playwright.sync_api import Browser, Page
     from sqlalchemy import Dialect
@@ -40,7 +40,6 @@ FAST = (
     "target/mapping",
     "target/sending/test_checkpoint.py",
     "target/sending/test_queue.py",
-    "target/sending/test_record_decision.py",
     "target/sending/test_response_decision.py",
 )
 #: The modules whose slow tests take longest. They start first, so that no worker is
@@ -132,6 +131,24 @@ def _may_be_slow(module: Path) -> bool:
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let each worker begin with other modules of a folder.
+
+    In a fresh clone, pytest compiles each module with its asserts, which takes most of
+    the time of its import. So a worker finds most modules compiled by another one.
+    """
+    report = yield
+    worker = getattr(collector.config, "workerinput", None)
+    if worker and isinstance(collector, pytest.Dir):
+        number = int(worker["workerid"].removeprefix("gw"))
+        first = len(report.result) * number // worker["workercount"]
+        report.result = [*report.result[first:], *report.result[:first]]
+    return report
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
@@ -142,7 +159,7 @@ def pytest_collection_modifyitems(
     folder = Path(__file__).parent
     if hasattr(config, "workerinput"):
         ranks = {folder / name: rank for rank, name in enumerate(LONG)}
-        items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+        items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), item.path))
     fast = {folder / name for name in FAST}
     for item in items:
         if not fast.isdisjoint((item.path, *item.path.parents)):
