@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault, Sandbox
+from target_stairoids.checks import first_run
 from target_stairoids.dry_run import reconcile
 from tests.support.commands import signals as command
 from tests.support.raw_server import ListServer, running
@@ -651,10 +652,11 @@ def test_find_needs_an_address_or_a_key(target: TargetUnderTest) -> None:
 
 @pytest.mark.usefixtures("short_backoff")
 def test_rebuild_goes_on_while_some_pages_fail(
-    sandbox: Sandbox, target: TargetUnderTest
+    sandbox: Sandbox, target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each page that comes ends an outage, because a rebuild sends nothing."""
-    messages = [A_SCHEMA, *trials(*range(1, 1_001))]
+    monkeypatch.setattr(first_run, "PAGE", 20)
+    messages = [A_SCHEMA, *trials(*range(1, 101))]
     target.run(*messages)
     lose_ledger(target)
     sandbox.faults.add(Fault(kind="status", status=502, on="read", count=1))
@@ -663,4 +665,4 @@ def test_rebuild_goes_on_while_some_pages_fail(
         Fault(kind="status", status=502, on="read", probability=0.5, seed=1)
     )
 
-    assert rebuild(target, *messages, outage_seconds=1) == (1_000, 0, 0)
+    assert rebuild(target, *messages, outage_seconds=1) == (100, 0, 0)

@@ -605,14 +605,15 @@ def test_versions_of_one_row_do_not_share_a_key(
 
 @pytest.mark.slow
 def test_rows_far_apart_share_a_key_each_night(
-    nights: Nights, caplog: pytest.LogCaptureFixture
+    nights: Nights, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [a_row(stage, f"u{key}", key) for stage in "AB" for key in range(1000)]
+    monkeypatch.setattr(record_processor, "_BLOCK", 98)
+    rows = [a_row(stage, f"u{key}", key) for stage in "AB" for key in range(100)]
 
     for _ in range(2):
         caplog.clear()
         nights.run(*rows)
-        assert "2,000 records of `deals` share a key (`key`)." in caplog.text
+        assert "200 records of `deals` share a key (`key`)." in caplog.text
 
 
 def test_state_that_returned_is_the_last_one_also_if_it_is_too_old_to_send(
