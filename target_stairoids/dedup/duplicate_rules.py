@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, IntEnum, StrEnum, auto
 from hashlib import blake2b
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -116,6 +117,9 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     has_null_key: bool = False
 
 
+State = TypeVar("State", Version, Latest)
+
+
 class Settled(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one state, as the ledger has it.
 
@@ -178,7 +182,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         send: `once`, `on_change` or `always`.
         is_person: Whether the entity is a person instead of the record's key.
         is_replay: Whether a person sends a dead letter again.
-        may_fail: Whether the entity's only signal is in the queue and may be rejected.
+        may_fail: Whether the entity's last signal is in the queue and may be rejected.
     """
 
     latest: Latest | None
@@ -201,6 +205,7 @@ _RETURNED = Step(
 )
 _SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
 OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
+NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _HOLD = Step(Action.HOLD)
 _SHARE = Step(Action.SHARE)
 _LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
@@ -234,7 +239,7 @@ def decide(version: Version, facts: Facts) -> Step:
             return _DUPLICATE if before else _HOLD
         return _SHARE
     if send == "once" and latest.done:
-        return IF_REJECTED if facts.may_fail else _DUPLICATE
+        return IF_REJECTED if facts.may_fail and not before else _DUPLICATE
     if facts.is_replay:
         return SEND
     return _decide_by_order(version, latest, facts, before)
@@ -271,10 +276,8 @@ def _decide_by_order(
     return _HOLD
 
 
-def decide_again(
-    version: Version, facts: Facts, decided_on: tuple[int, int]
-) -> Outcome:
-    """Return the outcome of a signal right before it is sent; PENDING if it is sent.
+def decide_again(version: Version, facts: Facts, decided_on: tuple[int, int]) -> Step:
+    """Return the next step for a signal right before it is sent; `SEND` if it is sent.
 
     Another run may have sent a signal of the entity since the first decision.
 
@@ -284,21 +287,21 @@ def decide_again(
     """
     latest, send = facts.latest, facts.send
     if (repeated := _repeated(version, facts)) is not None:
-        return Outcome[repeated.action.name]
+        return repeated
     if latest is not None and send == "once" and latest.done:
-        return Outcome.DUPLICATE
+        return NOT_ANOTHER if differ(version, latest) else _DUPLICATE
     if facts.is_replay:
-        return Outcome.PENDING
+        return SEND
     known_runs = {0, facts.run, *decided_on}
     if last_sent(version, facts.states, send) not in known_runs:
-        return Outcome.DUPLICATE
+        return _DUPLICATE
     if (
         latest is not None
         and latest.run not in known_runs
         and is_older(version, latest)
     ):
-        return Outcome.SUPERSEDED
-    return Outcome.PENDING
+        return OLDER
+    return SEND
 
 
 def differ(one: Version | Latest, other: Version | Latest) -> bool:
@@ -414,7 +417,7 @@ def unchanged_after(before: Latest, version: Version) -> Latest:
     )
 
 
-def filled_in(latest: Latest, version: Version) -> Latest:
-    """Return the last state with the unknown half of its person filled in."""
-    email = latest.email or version.email
-    return replace(latest, email=email, domain=latest.domain or version.domain)
+def filled_in(state: State, other: Version | Latest) -> State:
+    """Return a state with the unknown half of its person filled in."""
+    email = state.email or other.email
+    return replace(state, email=email, domain=state.domain or other.domain)

@@ -124,7 +124,7 @@ def rename(
         for run in transaction.connection.scalars(its).all():
             if ledger.lives(run):
                 raise LedgerError(
-                    f"Run {run} is at work with the old name. Rename when it has ended."
+                    f"Run {run} of this ledger is at work. Rename when it has ended."
                 )
         number = _number_of(ledger, transaction, stream)
         if source is not None:

@@ -61,7 +61,6 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
         before: The entity's last state before.
         row: The entity's last state after it.
         latest: The same, with the changes by later records.
-        is_first: Whether no other signal of its entity was in the queue before.
     """
 
     number: int
@@ -71,7 +70,6 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
     before: Latest | None
     row: Latest
     latest: Latest
-    is_first: bool
     is_claimed: bool = False
 
 
@@ -98,7 +96,7 @@ class WriteBuffer:
         self._latest: dict[Key, LatestRow] = {}
         self._states: defaultdict[Key, list[Settled]] = defaultdict(list)
         self._signals: dict[int, _Expected] = {}  # in the queue
-        self._expected: dict[Key, _Expected] = {}  # the last one of an entity
+        self._expected: dict[Key, _Expected] = {}  # the last one that is likely sent
         self._of_record: defaultdict[Key, list[_Expected]] = defaultdict(list)
         self._settled: list[SettledVersion] = []
         self._seen_again: list[tuple[Any, ...]] = []
@@ -168,9 +166,8 @@ class WriteBuffer:
         return 0 if expected is None else min(expected.number, 0)
 
     def may_fail(self, key: Key) -> bool:
-        """Return whether one signal of an entity is in the queue, read by this run."""
-        expected = self._expected.get(key)
-        return expected is not None and expected.is_first
+        """Return whether the last signal of an entity is in the queue."""
+        return key in self._expected and not self._is_kept
 
     # Changes
 
@@ -247,20 +244,29 @@ class WriteBuffer:
 
     # Signals in the queue
 
-    def expect(self, number: int, version: Version, run: int | None = None) -> None:
+    def expect(
+        self,
+        number: int,
+        version: Version,
+        run: int | None = None,
+        *,
+        is_last: bool = True,
+    ) -> None:
         """Note the last state that a signal in the queue will leave.
 
-        `run` is the one that read its record, if it is not this one.
+        Args:
+            run: The one that read its record, if it is not this one.
+            is_last: Whether it will be sent whatever becomes of the signals before it.
         """
         run = self.run if run is None else run
         before = self.latest(version.key)
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
         state = _settled(version, Outcome.ACCEPTED, run)
-        is_first = number > 0 and version.key not in self._expected
-        parts = version.key, version, state, before, after, after, is_first
-        its = _Expected(number, *parts)
-        self._signals[number] = self._expected[version.key] = its
+        its = _Expected(number, version.key, version, state, before, after, after)
+        self._signals[number] = its
+        if is_last:
+            self._expected[version.key] = its
         self._of_record[version.record_key].append(its)
         self.claims += number < 0
 
@@ -279,8 +285,6 @@ class WriteBuffer:
         version, before, key = its.version, its.before, its.key
         of_record = self._of_record[version.record_key]
         of_record.remove(its)
-        if not of_record:
-            del self._of_record[version.record_key]
         is_changed = outcome in _LEAVES_STATE and its.latest is not its.row
         if is_changed and key not in self._latest:
             self._latest[key] = LatestRow(key, version.stream, its.latest, its.row)
@@ -293,6 +297,10 @@ class WriteBuffer:
                 self._add_outcome(version, Outcome.BASELINED, its.state.run)
                 cleared = replace(its.latest, done=bool(before and before.done))
                 self.put(version.key, version.stream, cleared, before)
+            if of_record and of_record[0].key == key and outcome not in _LEAVES_STATE:
+                self._expected[key] = of_record[0]
+        if not of_record:
+            del self._of_record[version.record_key]
 
     # Writing
 

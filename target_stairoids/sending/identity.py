@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
     IF_REJECTED,
+    NOT_ANOTHER,
     REJECTED,
     SEND,
     Action,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 #: A record that needs no request: its version, its entity's last state, its outcome.
 SettledRecord = tuple[Version, Latest | None, Outcome]
 
-NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
 _SAME_AS_HELD = Step(Action.DUPLICATE)
 
 
@@ -71,9 +71,10 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         """Return whether the last state was sent before this run, or filtered since.
 
         Without a complete run (`is_first`) the input begins again. Then a state that
-        follows the last one is no change.
+        follows the last one is no change. Nor is one that waits for its signal.
         """
-        if self.latest is None or (is_first and self.follows_latest):
+        is_unsure = self.step is IF_REJECTED or (is_first and self.follows_latest)
+        if self.latest is None or is_unsure:
             return False
         return self.latest.done and self.latest.run != run
 
@@ -322,19 +323,25 @@ class Identity:
         elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
             sharing = self._count(version.record_key)
         self._apply(version, step, latest, facts.send)
+        if step is IF_REJECTED and latest is not None:
+            version = filled_in(version, latest)
         note = _note_of(step, version, latest, read)
         if note is Read.AS_LATEST:
             sharing += self._met_latest(mapping, [entity])
         self._note(version.key, note)
         if step.action is Action.HOLD:
-            assert latest is not None  # noqa: S101 - a first state is not held
-            awaits_proof = differ(version, latest) and not is_person  # (`once`)
-            at_end = NOT_ANOTHER if awaits_proof else SEND
-            decided = Decided(record, version, at_end, latest, before)
-            own = self._buffer.states(version.record_key)
-            self._held[version.key] = decided, own
+            self._hold(Decided(record, version, SEND, latest, before), facts)
         follows = bool(read & Read.AS_LATEST)
         return Decided(record, version, step, latest, before, sharing, follows)
+
+    def _hold(self, decided: Decided, facts: Facts) -> None:
+        """Let a record wait. At the end, another person is not sent with `once`."""
+        version, latest = decided.version, decided.latest
+        if latest and differ(version, latest) and not facts.is_person:
+            at_end = IF_REJECTED if facts.may_fail else NOT_ANOTHER
+            decided = replace(decided, step=at_end)
+        own = self._buffer.states(version.record_key)
+        self._held[version.key] = decided, own
 
     def note_shared(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.
@@ -375,10 +382,11 @@ class Identity:
             self._see_again(version.record_key, latest, send)
         after = latest
         is_same = latest.state_digest == version.state_digest
-        is_its = step is not REJECTED and not differ(version, latest)
+        is_known = step.action is Action.DUPLICATE and step is not REJECTED
+        is_its = not differ(version, latest)
         if step.action is Action.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)
-        elif step.action is Action.DUPLICATE and send == "once" and is_its:
+        elif send == "once" and is_its and (is_known or step is IF_REJECTED):
             after = filled_in(latest, version)
         if step.is_several:
             after = replace(after, is_several=True)

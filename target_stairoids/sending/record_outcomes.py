@@ -11,16 +11,19 @@ from itertools import chain
 from typing import Any
 
 from target_stairoids.checks.stream_checks import SOURCE, StreamChecks
-from target_stairoids.dedup.duplicate_rules import OLDER, REJECTED, Action, Key, Outcome
+from target_stairoids.dedup.duplicate_rules import (
+    IF_REJECTED,
+    NOT_ANOTHER,
+    OLDER,
+    REJECTED,
+    Action,
+    Key,
+    Outcome,
+)
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
-from target_stairoids.sending.identity import (
-    NOT_ANOTHER,
-    Decided,
-    Identity,
-    SettledRecord,
-)
+from target_stairoids.sending.identity import Decided, Identity, SettledRecord
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.opt_outs import FilteredRecords
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
@@ -29,8 +32,7 @@ from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
 from target_stairoids.settings import Settings
 
-#: Returns the records of a stream that wait no longer.
-Leaving = Callable[[StreamChecks[OpenRecord]], list[OpenRecord]]
+Leaving = Callable[[StreamChecks[OpenRecord]], list[OpenRecord]]  # that wait no more
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
 
@@ -56,18 +58,18 @@ class RecordOutcomes:
         self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
         self._outdated = OutdatedClaims(self.ledger.buffer, self.queue, self.checkpoint)
         self._checks: dict[str, StreamChecks[OpenRecord]] = {}
-        self._streams: dict[str, Stream] = {}
+        self._streams, self._refused = dict[str, Stream](), set[str]()
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
         self.closing = FilteredRecords(self.ledger, self.queue)
         self.cut: frozenset[str] = frozenset()
-        self._refused: set[str] = set()
         self._is_whole, self._bytes = False, 0  # of records that wait outside the queue
 
     def opened(self, stream: Stream) -> None:
         """Note a stream, or its new SCHEMA. A baseline is unfinished until it ends."""
-        name, before = stream.schema.name, self._streams.get(stream.schema.name)
+        name = stream.schema.name
         if not (self.settings.dry_run or self.settings.is_partial):
+            before = self._streams.get(name)
             begun = before.baselines if before else frozenset()
             self.ledger.begin_baselines(name, stream.baselines - begun)
         self._streams[name] = stream
@@ -129,8 +131,9 @@ class RecordOutcomes:
         if draft.is_mapped:
             stream.note_fields(mapped.record)
         stream.counts.unread_times += draft.has_unread_time
-        version = draft.version or mapped.version
-        record = OpenRecord(mapped, draft, version, draft.reason)
+        record = OpenRecord(
+            mapped, draft, draft.version or mapped.version, draft.reason
+        )
         if self.ledger.buffer.claims:
             self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
@@ -181,25 +184,25 @@ class RecordOutcomes:
             self.ledger.buffer.settle(decided.version, Outcome.BASELINED)
         if is_baseline:
             self._finish(record, Outcome.BASELINED, "")
-            return
-        if decided.step is NOT_ANOTHER and checks is not None and checks.fired:
+        elif decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
-            return
-        self.closing.close(mapped)
-        if decided.step is OLDER and mapped.dead_letter is None:
+        elif decided.step is OLDER and mapped.dead_letter is None:
             self._supersede(record, decided.step.reason)
         else:
+            self.closing.close(mapped)
             self._finish(record, Outcome[action.name], decided.step.reason)
 
     def recovered(self, number: int, outcome: Outcome) -> None:
-        """Count the claim of a killed run, or end the record that repeats it."""
+        """Count the claim of a killed run, or end the record that waits for it."""
         record = self._claimed.get(number)
-        if record is not None and outcome is Outcome.PENDING:
-            self._finish(record, outcome, "the request of an earlier run is open")
-            return
         self._outdated.end(number, outcome)
-        self.report.recovered[outcome] += 1
-        if record is not None:
+        if record is None or outcome is not Outcome.PENDING:
+            self.report.recovered[outcome] += 1
+        if record is None or record.signal is not None:
+            return  # such a signal has its own outcome
+        if outcome is Outcome.PENDING:
+            self._finish(record, outcome, "the request of an earlier run is open")
+        else:
             self.closing.close(record.mapped)
             self._finish(record, Outcome.DUPLICATE, "")
 
@@ -215,15 +218,13 @@ class RecordOutcomes:
 
     def _send(self, record: OpenRecord, decided: Decided) -> None:
         """Put a record's signal into the queue, or settle it without a request."""
-        mapped, draft = record.mapped, record.draft
-        signal, stream, outcome = draft.signal, mapped.stream, draft.outcome
-        assert signal is not None  # noqa: S101 - a draft with a version has one
+        mapped, outcome = record.mapped, record.draft.outcome
         version, buffer = decided.version, self.ledger.buffer
         if outcome in {Outcome.BASELINED, Outcome.TOO_OLD}:
             buffer.settle(version, outcome)
             self._finish(record, outcome, "")
             return
-        checks = self._checks_of(stream)
+        checks = self._checks_of(mapped.stream)
         if checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
@@ -247,8 +248,11 @@ class RecordOutcomes:
             if may_leave:
                 self._leave([record])
         else:
-            buffer.expect(record.number, version)
+            is_last = decided.step is not IF_REJECTED
+            buffer.expect(record.number, version, is_last=is_last)
             record.signal = record.queued(decided, self.settings)
+            if not is_last:
+                self._claimed.setdefault(buffer.open_claim(version.key), record)
             self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)
         if checks.has_sample:
@@ -342,11 +346,8 @@ class RecordOutcomes:
     def complete(self) -> dict[str, bool]:
         """Return the streams whose input is settled, and whether they had records."""
         open_ones = self.report.streams_with(Outcome.PENDING) | self.set_aside.keys()
-        return {
-            name: stream.counts.taken > 0
-            for name, stream in self._read.items()
-            if name not in open_ones and not stream.counts.replayed
-        }
+        read = {n: s.counts for n, s in self._read.items() if n not in open_ones}
+        return {n: its.taken > 0 for n, its in read.items() if not its.replayed}
 
     def baselined(self) -> dict[str, frozenset[str]]:
         """Return streams, and their mappings whose baseline ended with the input."""
@@ -372,15 +373,15 @@ class RecordOutcomes:
     def _leave(self, records: Iterable[OpenRecord]) -> None:
         """Let records have the outcome that they waited for."""
         for record in records:
-            if record.is_superseded:
-                self._finish(record, Outcome.SUPERSEDED, record.reason)
-            elif record.signal is not None:
+            if record.signal is not None:
                 self.queue.release(record.signal)
-            elif record.draft.outcome is Outcome.INVALID:
+                continue
+            outcome = record.draft.outcome
+            if record.is_superseded:
+                outcome = Outcome.SUPERSEDED
+            elif outcome is Outcome.INVALID:
                 self._add_dead_letter(record)
-                self._finish(record, Outcome.INVALID, record.reason)
-            else:
-                self._finish(record, Outcome.WOULD_SEND, record.reason)
+            self._finish(record, outcome, record.reason)
 
     def _refuse(self, record: OpenRecord) -> None:
         """Make a dead letter of an invalid record, at once or once others are valid."""
@@ -414,7 +415,7 @@ class RecordOutcomes:
         self.closing.repeat(record.mapped, outcome)
         if outcome in {Outcome.PENDING, Outcome.BASELINED}:
             self.identity.others.discard(record.mapped.key)  # no check counts it now
-        self.report.signals -= record.number > 0  # counted when it began to wait
+        self.report.signals += not record.number  # else counted when it began to wait
         if record.signal is not None:
             self._drop(record.signal)
         elif record.number:
@@ -422,7 +423,8 @@ class RecordOutcomes:
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
         request = record.draft.text if outcome is Outcome.WOULD_SEND else b""
-        self._count(record.mapped, outcome, reason, request)
+        self.report.count(record.mapped.stream.schema.name, outcome, reason)
+        self.observe(record.mapped, outcome, reason, request)
 
     def _drop(self, signal: QueuedSignal) -> None:
         self.queue.finish(signal)
@@ -434,12 +436,10 @@ class RecordOutcomes:
         self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
-    def _count(
-        self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
-    ) -> None:
+    def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1
         self.report.count(mapped.stream.schema.name, outcome, reason)
-        self.observe(mapped, outcome, reason, request)
+        self.observe(mapped, outcome, reason)
 
     def observe(
         self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""

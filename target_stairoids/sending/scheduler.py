@@ -31,6 +31,7 @@ from target_stairoids.checks.first_run import (
 from target_stairoids.checks.stop import Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
+    SEND,
     Facts,
     Latest,
     Outcome,
@@ -373,12 +374,15 @@ class Scheduler:
         facts = Facts(
             latest=latest, states=states, run=run, send=send, is_replay=is_replay
         )
-        outcome = decide_again(version, facts, signal.decided_on)
-        if outcome is Outcome.PENDING:
+        step = decide_again(version, facts, signal.decided_on)
+        if step is SEND:
             return True
         self._new_signals -= 1
         transaction.withdraw(version)
-        self.responses.finished.append((signal, outcome, ""))
+        if number is not None:
+            dead_letters.discard(transaction, [number])
+        ended = signal, Outcome[step.action.name], step.reason
+        self.responses.finished.append(ended)
         return False
 
     def _yield_to(self, transaction: Transaction, signal: QueuedSignal) -> None:

@@ -43,6 +43,24 @@ def test_replay_sends_dead_letters_with_the_fixed_mapping(
     assert len(sandbox.signals) == 2
 
 
+def test_replay_closes_each_dead_letter_of_a_key_that_is_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": "once"}]
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    schema = a_schema(plan="string")
+    run = target.run(schema, a_record(1, plan="free"), a_record(1, plan="pro"))
+    sandbox.faults.set([])
+
+    replayed = signals(target, "dead-letters", "replay")
+
+    assert run.outcomes == {"rejected": 2}
+    assert replayed.returncode == 0, replayed.stderr
+    assert "2 signals = 1 accepted + 1 duplicate" in replayed.stderr
+    assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+    assert len(sandbox.signals) == 1
+
+
 def test_dead_letter_of_a_removed_mapping_is_filtered(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1, email=None))
     exported = signals(target, "dead-letters", "export").stdout

@@ -310,7 +310,7 @@ def test_nothing_is_renamed_while_a_run_is_at_work(
     done = signals(target, "ledger", "rename", "trials", *words)
 
     assert refused.returncode == 1
-    assert "Run 2 is at work with the old name." in refused.stderr
+    assert "Run 2 of this ledger is at work." in refused.stderr
     assert done.returncode == 0, done.stderr  # that run was killed
 
 

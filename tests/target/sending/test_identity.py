@@ -742,6 +742,39 @@ def test_later_state_is_sent_with_once_if_stairoids_rejects_the_first_one(
     assert "share a key" not in caplog.text
 
 
+@pytest.mark.parametrize("accepted", ["C", "D", ""])
+def test_first_state_that_stairoids_accepts_is_sent_with_once(
+    nights: Nights, sandbox: Sandbox, accepted: str
+) -> None:
+    wrong = [stage for stage in "ABCD" if stage != accepted]
+    sandbox.faults.set(
+        [Fault(kind="status", status=422, containing=f'"stage":"{s}"') for s in wrong]
+    )
+    rows = [a_row(stage) for stage in "AABABCD"]
+
+    first = nights.run(*rows, send="once")
+    again = nights.run(*rows, send="once")
+
+    assert first.outcomes["rejected"] == "ABCD".index(accepted) if accepted else 4
+    assert first.outcomes.get("accepted", 0) == len(accepted)
+    assert again.outcomes == {"duplicate": 7}
+    assert nights.sent == [len(accepted), 0]
+
+
+@pytest.mark.parametrize("between", [{"email": None}, {"email": None, "domain": None}])
+def test_other_person_behind_a_state_without_an_address_is_sent_with_once(
+    nights: Nights, sandbox: Sandbox, between: Fields
+) -> None:
+    """Stairoids answers the first signal after all three rows are read."""
+    sandbox.faults.set([Fault(kind="slow", delay_ms=300, count=1)])
+    ann, bob = ANN | {"domain": "corp.com"}, BOB | {"domain": "corp.com"}
+    rows = [ann, ann | {"stage": "B"} | between, bob]
+
+    nights.run(*rows, send="once")
+
+    assert nights.sent == [2]
+
+
 def test_rows_of_one_person_without_a_key_share_none(
     nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -248,6 +248,37 @@ def test_other_person_under_an_open_key_is_superseded(
     assert run.outcomes == {"superseded": 1, "accepted": 1}
 
 
+@pytest.mark.parametrize(
+    ("change", "rejected", "outcomes", "recovered"),
+    [
+        ({"plan": "pro"}, "free", {"accepted": 2}, "rejected"),
+        ({"plan": "pro"}, "none", {"accepted": 1, "duplicate": 1}, "accepted"),
+        ({"email": "bob@corp.example"}, "free", {"accepted": 2}, "rejected"),
+    ],
+    ids=["other state", "accepted", "other person"],
+)
+def test_other_state_with_once_is_sent_if_the_open_claim_is_rejected(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    change: dict[str, Any],
+    rejected: str,
+    outcomes: dict[str, int],
+    recovered: str,
+) -> None:
+    target.config["signals"] = [ONCE[0] | {"properties": ["plan"]}, ONCE[1]]
+    schema = a_schema(plan="string")
+    kill_while_sending(target, sandbox, [schema, a_record(1, plan="free")])
+    sandbox.faults.set([Fault(kind="status", status=422, containing=rejected)])
+    record = a_record(1, plan="trial")
+    record["record"] |= change
+    messages = schema, record, a_schema("others"), a_record(8, "others"), a_state(1)
+    run = target.run(*messages)
+
+    assert run.outcomes == outcomes
+    assert run.report["recovered"] == {recovered: 1}
+    assert [s.type for s in sandbox.signals] == ["others", "others", "trials"]
+
+
 LATE = Fault(kind="slow_accept", delay_ms=3_000, containing="u1@")
 
 
