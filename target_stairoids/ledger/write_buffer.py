@@ -256,7 +256,7 @@ class WriteBuffer:
 
         Args:
             run: The one that read its record, if it is not this one.
-            is_last: Whether it will be sent whatever becomes of the signals before it.
+            is_last: Whether it is sent after any outcome of the signals before it.
         """
         run = self.run if run is None else run
         before = self.latest(version.key)
