@@ -273,7 +273,7 @@ AGAIN = {
     "nothing changed": (SEND, last(), {}),
     "still no state": (SEND, None, {}),
     "rejected in the meantime": (
-        DUPLICATE, last(), {"states": sent(4, outcome="rejected")}),
+        WAS_REJECTED, last(), {"states": sent(4, outcome="rejected")}),
     "rejected, a person sends it again": (
         SEND, last(), {"states": sent(1, outcome="rejected"), "is_replay": True}),
     "sent in the meantime": (DUPLICATE, last("B"), {}),
