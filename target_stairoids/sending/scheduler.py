@@ -95,12 +95,11 @@ class Scheduler:
         )
         self.held_back: set[tuple[str, str]] = set()
         self._baselined: set[Pair] = set()
-        self._began, self._new_signals = time.monotonic(), 0
+        self.is_intact, self._began, self._new_signals = True, time.monotonic(), 0
         unclear, wait = self.responses.unclear, self.pool.longest_wait
         self._recovery = Recovery(
             settings, ledger, self._clock, wait, unclear, self.suppression
         )
-        self.is_intact = True
 
     def check_key(self) -> None:
         """Stop if the API key is new and not of the workspace of the ledger."""
@@ -330,16 +329,14 @@ class Scheduler:
                 signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
         streams = {signal.number: signal.claim.version.stream for signal in new}
-        wanted = [signal.claim for signal in new]
         self.ledger.buffer.write_before(transaction, streams)
-        ours = transaction.claim(wanted, self._api_key, at)
+        ours = transaction.claim([s.claim for s in new], self._api_key, at)
         for signal in new:
             if (known := ours.get(signal.claim.version.key)) is None:
                 self._yield_to(transaction, signal)
-                continue
-            signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
-            signal.claimed = now
-            if self._is_due(transaction, signal, *known):
+            elif self._is_due(transaction, signal, *known):
+                signal.claim = replace(signal.claim, claimed_at=at, attempted_at=at)
+                signal.claimed = now
                 starting.append(signal)
         return starting
 
@@ -379,8 +376,7 @@ class Scheduler:
             return True
         self._new_signals -= 1
         transaction.withdraw(version)
-        if number is not None:
-            dead_letters.discard(transaction, [number])
+        dead_letters.discard(transaction, [] if number is None else [number])
         ended = signal, Outcome[step.action.name], step.reason
         self.responses.finished.append(ended)
         return False
