@@ -7,8 +7,9 @@ responses are read.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,12 +88,25 @@ def end_of(page: list[Json]) -> str:
     return str(last.get("id", "")) if isinstance(last, dict) else ""
 
 
-def is_repeated(end: str, before: Mapping[str, int]) -> bool:
-    """Return whether a page repeats one before, although their cursors may differ.
+@dataclass(slots=True)
+class Pages:
+    """The pages of a list that were read: the next cursors, and the last signals."""
 
-    So it is if both end with the same signal, or if very many pages are empty.
-    """
-    return before.get(end, 0) >= (1 if end else _MOST_EMPTY_PAGES)
+    cursors: list[str] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
+
+    def add(self, cursor: str, end: str) -> None:
+        """Note a page."""
+        self.cursors.append(cursor)
+        self.ends[end] += 1
+
+    def repeat(self, cursor: str, end: str) -> bool:
+        """Return whether a page is one of these, although its cursor may differ.
+
+        So it is if both end with the same signal, or if very many pages are empty.
+        """
+        most = 1 if end else _MOST_EMPTY_PAGES
+        return cursor in self.cursors or self.ends[end] >= most
 
 
 def alike(sent: bytes, since: datetime | None, page: list[Json]) -> dict[str, bool]:

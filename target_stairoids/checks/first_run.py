@@ -27,9 +27,9 @@ from target_stairoids.api.signal_lookup import (
     REPEATED,
     Json,
     ListedSignals,
+    Pages,
     alike,
     end_of,
-    is_repeated,
     listed,
     moment_of,
     next_cursor,
@@ -156,10 +156,7 @@ class LedgerRebuild(FirstRunCheck):
 
     signals: ListedSignals = field(default_factory=ListedSignals)  # not in the ledger
     _next: dict[str, str | None] = field(default_factory=dict)
-    _cursors: set[tuple[str, str | None]] = field(default_factory=set)
-    _ends: defaultdict[str, Counter[str]] = field(
-        default_factory=partial(defaultdict, Counter)
-    )
+    _pages: defaultdict[str, Pages] = field(default_factory=partial(defaultdict, Pages))
 
     @override
     def question(self, pair: Pair) -> Query | None:
@@ -173,13 +170,12 @@ class LedgerRebuild(FirstRunCheck):
         source, cursor = str(query["source"]), next_cursor(response)
         page = listed(response) or []
         self.signals.add(page, facts.own)
-        end, before = end_of(page), self._ends[source]
-        if (source, cursor) in self._cursors or (cursor and is_repeated(end, before)):
+        end, pages = end_of(page), self._pages[source]
+        if cursor and pages.repeat(cursor, end):
             self.failure = IncompleteError(REPEATED)
             return set()
         self._next[source] = cursor
-        self._cursors.add((source, cursor))
-        before[end] += 1
+        pages.add(cursor or "", end)
         return set()
 
 

@@ -6,7 +6,6 @@ A comparison raises `StairoidsError` if Stairoids cannot be read.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -26,8 +25,8 @@ from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import LONGEST_RETRY_AFTER
 from target_stairoids.api.signal_lookup import (
     REPEATED,
+    Pages,
     end_of,
-    is_repeated,
     listed,
     moment_of,
     next_cursor,
@@ -176,17 +175,16 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
 def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Response]:
     """Yield the pages of a source's signals, the newest first."""
     cursor: str | None = None
-    cursors, ends = set[str](), Counter[str]()
+    pages = Pages()
     while True:
         response = _page(client, limiter, source, cursor)
         yield response
         cursor, end = next_cursor(response), end_of(listed(response) or [])
         if cursor is None:
             return
-        if cursor in cursors or is_repeated(end, ends):
+        if pages.repeat(cursor, end):
             raise IncompleteError(REPEATED)
-        cursors.add(cursor)
-        ends[end] += 1
+        pages.add(cursor, end)
 
 
 def _page(

@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import is_log_position
 from target_stairoids.ledger.structs import Claim
@@ -56,7 +57,7 @@ class QueuedSignal:
         expires: Monotonic time after which the request of a dead run can no longer be
             accepted.
         is_doubtful: Whether a page of this lookup shows a signal that may be this one.
-        cursors: Pages of Stairoids' signals that this lookup has read.
+        pages: Pages of Stairoids' signals that this lookup has read.
     """
 
     number: int
@@ -88,8 +89,7 @@ class QueuedSignal:
     expires: float = 0.0
     shows_control: bool = False
     is_doubtful: bool = False
-    cursors: list[str] = field(default_factory=list)
-    ends: Counter[str] = field(default_factory=Counter)
+    pages: Pages = field(default_factory=Pages)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
 
@@ -117,7 +117,7 @@ class QueuedSignal:
     @property
     def page(self) -> tuple[str, str | None]:
         """The page that its lookup reads next: source and cursor."""
-        return self.source, self.cursors[-1] if self.cursors else None
+        return self.source, next(reversed(self.pages.cursors), None)
 
     def take_together(self) -> list[QueuedSignal]:
         """Return this signal, and the others that share its lookup, no longer so."""
@@ -127,8 +127,7 @@ class QueuedSignal:
     def begin_lookup(self) -> None:
         """Forget the pages of a lookup that came to its end."""
         self.shows_control = self.is_doubtful = False
-        self.cursors.clear()
-        self.ends.clear()
+        self.pages = Pages()
 
 
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:
@@ -277,7 +276,7 @@ class SendQueue:
         taken = {lookup, *lookup.together}
         self._ready = deque(signal for signal in self._ready if signal not in taken)
         for signal in taken:
-            signal.asked_at = signal.asked_at if signal.cursors else now
+            signal.asked_at = signal.asked_at if signal.pages.cursors else now
 
     def put_back(self, signal: QueuedSignal) -> None:
         """Let a signal go on as soon as possible."""

@@ -12,7 +12,7 @@ from enum import Enum, auto
 import msgspec
 
 from target_stairoids.api.client import NO_IDS, Response, ResponseKind, SignalIds
-from target_stairoids.api.signal_lookup import is_repeated, next_cursor
+from target_stairoids.api.signal_lookup import next_cursor
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
@@ -156,7 +156,7 @@ def _decide_page(
             Action.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
         )
     if cursor is not None and not page.is_last:
-        if cursor in signal.cursors or is_repeated(page.end, signal.ends):
+        if signal.pages.repeat(cursor, page.end):
             return ResponseDecision(unproved, Stage.LOOK_UP)
         return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
     if page.is_doubtful or signal.is_doubtful:

@@ -241,8 +241,7 @@ class ResponseHandler:
     def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
         """Read the next page of a lookup; without one, send the signal again."""
         if cursor and page:
-            signal.cursors.append(cursor)
-            signal.ends[page.end] += 1
+            signal.pages.add(cursor, page.end)
             signal.is_doubtful |= page.is_doubtful
             signal.shows_control |= page.shows_control
         else:

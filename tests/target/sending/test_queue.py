@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
 from tests.support.ledger_builders import a_claim, a_version
 
@@ -150,7 +151,7 @@ def test_lookup_serves_all_others_that_may_read_its_page_now() -> None:
     signals = [
         a_signal(1, **lookup),
         a_signal(2, **lookup),
-        a_signal(3, **lookup, cursors=["next"]),
+        a_signal(3, **lookup, pages=Pages(["next"])),
         a_signal(4, **lookup, not_before=11),
         a_signal(5, **lookup, may_look_up=False),
         a_signal(6),

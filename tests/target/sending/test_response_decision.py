@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from target_stairoids.api.client import Response, ResponseKind, SignalIds
+from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
@@ -237,8 +238,8 @@ def test_decision_on_a_page_of_a_lookup(
     facts: Page, cursor: str | None, signal: dict[str, Any], action: Action
 ) -> None:
     policy = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, page=facts)
-    read = {"cursors": ["read before"], "ends": Counter({"read before": 1, "": 99})}
-    queued = a_signal(Stage.LOOK_UP, **read, **signal)
+    read = Pages(["read before"], Counter({"read before": 1, "": 99}))
+    queued = a_signal(Stage.LOOK_UP, pages=read, **signal)
 
     decision = decide(queued, page(cursor=cursor), policy)
 
