@@ -266,13 +266,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     """
     from rich.console import Console  # noqa: PLC0415 - slow to import
 
-    table = table_of(header, rows)
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    console = Console(width=_NO_LIMIT, color_system=None, force_terminal=False)
+    is_terminal = sys.stdout.isatty()
+    width = None if is_terminal else _NO_LIMIT
+    console = Console(width=width, force_terminal=is_terminal)
     with console.capture() as printed:
-        console.print(table)
+        console.print(table_of(header, rows))
     for line in printed.get().splitlines():
         click.echo(line.rstrip())
 

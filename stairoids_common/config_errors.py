@@ -9,7 +9,6 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -55,13 +54,8 @@ def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> lis
 def schema_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
     """Return one sentence for each mistake that breaks a schema."""
     given = {n: v for n, v in config.items() if v is not None and n != "$schema"}
-    validator = _validator_of(json.dumps(schema))
+    validator = Draft202012Validator(repaired(schema))
     return sorted(map(_describe, validator.iter_errors(given)))
-
-
-@lru_cache(maxsize=16)  # a program checks its config more than once
-def _validator_of(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(repaired(json.loads(schema)))
 
 
 def _odd_texts(value: Json, where: str) -> Iterator[str]:

@@ -56,11 +56,19 @@ class Endpoints:
     ) -> dict[str, Any]:
         """Register `url` for `events`, signed with `secret`; return the endpoint."""
         body = {"url": url, "events": list(events), "secret": secret}
-        return _object_in(self._call("POST", self._url, body, secrets=[secret]))
+        found = _data_in(self._call("POST", self._url, body, secrets=[secret]))
+        return found if isinstance(found, dict) else {}
 
     def list(self) -> list[dict[str, Any]]:
         """Return the endpoints."""
-        return _objects_in(self._call("GET", self._url))
+        found = _data_in(self._call("GET", self._url))
+        found = found.get("webhooks") if isinstance(found, dict) else found
+        if not isinstance(found, list):
+            raise StairoidsError(
+                "Stairoids' list of webhooks has a shape this version does not know:"
+                " check --api-url"
+            )
+        return [item for item in found if isinstance(item, dict)]
 
     def delete(self, endpoint_id: str) -> None:
         """Delete an endpoint."""
@@ -235,28 +243,9 @@ def _shown(text: str, *, secrets: Sequence[str]) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:_SHOWN_CHARACTERS]
 
 
-def _object_in(content: object) -> dict[str, Any]:
+def _data_in(content: object) -> object:
+    """Return the content of a response without its envelope, if it has one."""
     match content:
-        case {"data": dict(data)}:
-            return data
-        case dict():
-            return content
-        case _:
-            return {}
-
-
-def _objects_in(content: object) -> list[dict[str, Any]]:
-    match content:
-        case {"webhooks": list(found)} | {"data": list(found)}:
-            pass
-        case {"data": {"webhooks": list(found)}}:
-            pass
-        case list(found):
-            pass
-        case _:
-            msg = (
-                "Stairoids' list of webhooks has a shape this version does not know:"
-                " check --api-url"
-            )
-            raise StairoidsError(msg)
-    return [item for item in found if isinstance(item, dict)]
+        case {"data": inner}:
+            return inner
+    return content
