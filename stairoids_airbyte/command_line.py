@@ -16,7 +16,7 @@ import msgspec
 
 from stairoids_airbyte.exceptions import ConnectorError, WrongConfigError
 from stairoids_airbyte.output import log_as_messages, write
-from stairoids_airbyte.protocol import ConfiguredCatalog, Json, error_message
+from stairoids_airbyte.protocol import ConfiguredCatalog, Json, trace_message
 from stairoids_common.config_errors import json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError, with_id
 
@@ -89,7 +89,7 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
 def _fail(message: str, failure_type: str, **details: str) -> None:
     logger.error("%s", with_id(message))
     failure = {"message": message, "failure_type": failure_type, **details}
-    write(error_message(failure))
+    write(trace_message("ERROR", error=failure))
 
 
 def write_check(check: Callable[[], str]) -> None:

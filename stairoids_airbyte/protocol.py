@@ -66,17 +66,13 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def error_message(failure: Json) -> Message:
-    """Return the message for a failure, as `AirbyteErrorTraceMessage` has it."""
-    return _trace("ERROR", error=failure)
-
-
 def status_message(status: Status, stream: Descriptor) -> Message:
     """Return the message for the status of a stream."""
     found = {"stream_descriptor": stream, "status": status}
-    return _trace("STREAM_STATUS", stream_status=found)
+    return trace_message("STREAM_STATUS", stream_status=found)
 
 
-def _trace(kind: str, **content: Json) -> Message:
+def trace_message(kind: str, **content: Json) -> Message:
+    """Return a message about a status or a failure."""
     trace = {"type": kind, "emitted_at": float(now()), **content}
     return {"type": "TRACE", "trace": trace}

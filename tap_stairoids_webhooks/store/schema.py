@@ -7,7 +7,6 @@ that do not parse, and could not prove a signature.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -220,13 +219,3 @@ def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
     values: list[Any] = list(row)
     values[_HEADERS] = msgspec.json.decode(values[_HEADERS])
     return StoredEvent(*values)
-
-
-def new_store() -> dict[str, object]:
-    """Return the one row of `STORE` of a new store."""
-    return {
-        "store_id": str(uuid.uuid4()),
-        "generation": 1,
-        "schema_version": SCHEMA_VERSION,
-        "pruned_through": 0,
-    }

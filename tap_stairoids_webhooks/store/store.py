@@ -8,6 +8,7 @@ that bookmarks the last sequence skips nothing.
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,6 @@ from tap_stairoids_webhooks.store.schema import (
     RefusalCount,
     StoredEvent,
     conditions_of,
-    new_store,
     row_digest_of,
     row_of,
     stored_event,
@@ -103,7 +103,9 @@ class EventStore:
                 database.lock(connection)
                 if not sa.inspect(connection).has_table(STORE.name):
                     METADATA.create_all(connection)
-                    connection.execute(sa.insert(STORE), new_store())
+                    made = {"store_id": str(uuid.uuid4()), "generation": 1}
+                    made |= {"schema_version": SCHEMA_VERSION, "pruned_through": 0}
+                    connection.execute(sa.insert(STORE), made)
         except DBAPIError as error:
             raise _unavailable(database, "cannot be opened", error) from error
         finally:

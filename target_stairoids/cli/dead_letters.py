@@ -285,12 +285,11 @@ def _summarise(
         total = counted(len(found) + len(left), "dead letter")
         click.echo(f"{len(found)} of {total} {done}.", err=err)
     if left:
-        subject = "Dead letter" if len(left) == 1 else "Dead letters"
-        verb = "is" if len(left) == 1 else "are"
+        sentence = "Dead letter {} is" if len(left) == 1 else "Dead letters {} are"
         text = (
-            f"{subject} {', '.join(map(str, left))} {verb} {others}. Compare the ids "
+            f"{sentence.format(', '.join(map(str, left)))} {others}. Compare the ids "
+            "with `stairoids-signals dead-letters list`."
         )
-        text += "with `stairoids-signals dead-letters list`."
         click.echo(f"Error: {with_id(text)}", err=True)
         raise click.exceptions.Exit(1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -80,16 +80,11 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidSignalError(rule)
         return json_bytes(self.body())
 
-    def _texts(self) -> Iterator[tuple[str, str]]:
-        """Yield name and text of each field that must not be empty."""
-        yield "type", self.type
-        yield "source", self.source
-        for part, fields in ("account", self.account), ("contact", self.contact):
-            for name, text in fields.items():
-                yield f"{part}.{name}", text
-
     def _broken_rule(self) -> str | None:
-        for name, text in self._texts():
+        account = {f"account.{name}": text for name, text in self.account.items()}
+        contact = {f"contact.{name}": text for name, text in self.contact.items()}
+        texts = {"type": self.type, "source": self.source, **account, **contact}
+        for name, text in texts.items():
             if not text:
                 return f"{name}: must not be empty"
             if "\0" in text:  # PostgreSQL takes no such text

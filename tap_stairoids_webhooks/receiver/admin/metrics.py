@@ -6,6 +6,7 @@ commit two observations.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -22,10 +23,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from stairoids_common.http import Result, in_thread
 from stairoids_common.time import parse_time
-from tap_stairoids_webhooks.exceptions import StoreError
+from tap_stairoids_webhooks.exceptions import StoreError, StoreUnavailableError
 from tap_stairoids_webhooks.log_lines import LogLine
-from tap_stairoids_webhooks.receiver.admin.store_reads import StoreReads
 from tap_stairoids_webhooks.receiver.app import RESULTS, ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import problems_of
@@ -34,6 +35,8 @@ from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
 
+_AT_ONCE = 4  # more reads wait
+_STOPPING = "the receiver is stopping"
 _PREFIX = "stairoids_webhooks_"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -62,6 +65,41 @@ class CommitHistograms:
         """Count a commit."""
         self._rows.observe(rows)
         self._seconds.observe(seconds)
+
+
+class StoreReads:
+    """Calls functions that read the store, a few at once, in threads of their own.
+
+    A search in many events takes long. Large deliveries wait for the threads of
+    `asyncio.to_thread`, and so does the end of the process.
+    """
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._is_stopped = False
+
+    async def run(self, call: Callable[[], Result]) -> Result:
+        """Return the result of a call, unless the receiver stops."""
+        async with self._slots:
+            if self._is_stopped:
+                raise StoreUnavailableError(_STOPPING)
+            found = asyncio.wrap_future(in_thread(call))
+            self._waiting.add(found)
+            try:
+                return await found
+            except asyncio.CancelledError:
+                if self._is_stopped:
+                    raise StoreUnavailableError(_STOPPING) from None
+                raise
+            finally:
+                self._waiting.discard(found)
+
+    def stop(self) -> None:
+        """Give up the calls that have no result yet, and all later calls."""
+        self._is_stopped = True
+        for found in self._waiting:
+            found.cancel()
 
 
 class ReceiverStatus(Collector):
