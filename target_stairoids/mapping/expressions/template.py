@@ -178,7 +178,8 @@ def _check_condition(node: nodes.Node, text: str) -> None:
             _check_condition(part, text)
     elif not any(True for _ in paths_of(node)):
         problem = "a part reads no column, as in `plan == 'a' or 'b'`"
-        raise TemplateError(text, f"{problem}; write `plan in ['a', 'b']`")
+        problem += "; write `plan in ['a', 'b']`"
+        raise TemplateError(text, problem, place=0)
 
 
 def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
@@ -196,7 +197,8 @@ def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
         (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
     ):
         name = type(tag).__name__.lower()
-        raise TemplateError(text, f"`{name}` needs another template; there is none")
+        problem = f"`{name}` needs another template; there is none"
+        raise TemplateError(text, problem, place=0)
     return tree
 
 
