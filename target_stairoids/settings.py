@@ -18,10 +18,9 @@ from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.signals_setting import MappingItem, Name
 
-_AtLeast0 = Annotated[int, Meta(ge=0)]
-_AtLeast1 = Annotated[int, Meta(ge=1)]
 _LONGEST = 10_000_000  # seconds: no clock and no socket takes any number of them
-_Limit = _AtLeast1 | None
+_Limit = Annotated[int, Meta(ge=1)] | None
+_Days = Annotated[int, Meta(ge=0)] | None
 _PATHS = "report_path", "metrics_path", "suppress_path"
 #: The default of `ledger_url`.
 LEDGER_URL = "sqlite:///.stairoids/ledger.db"
@@ -136,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_day: Annotated[_Limit, Meta(title="Requests per day")] = None
     max_signals_per_run: Annotated[_Limit, Meta(title="Signals per run")] = None
     max_run_minutes: Annotated[_Limit, Meta(title="Run minutes")] = None
-    max_event_age_days: Annotated[_AtLeast0 | None, Meta(title="Event age")] = None
+    max_event_age_days: Annotated[_Days, Meta(title="Event age")] = None
     suppress: Annotated[tuple[str, ...], Meta(title="Suppress")] = ()
     suppress_path: Annotated[str | None, Meta(title="Suppression file")] = None
     keep_records: Annotated[bool, Meta(title="Keep records")] = True

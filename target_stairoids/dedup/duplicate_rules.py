@@ -306,13 +306,8 @@ def decide_again(version: Version, facts: Facts, decided_on: tuple[int, int]) ->
 
 def differ(one: Version | Latest, other: Version | Latest) -> bool:
     """Return whether two states are certainly about different people."""
-    return _both_known_and_differ(one.email, other.email) or _both_known_and_differ(
-        one.domain, other.domain
-    )
-
-
-def _both_known_and_differ(one: bytes | None, other: bytes | None) -> bool:
-    return one is not None and other is not None and one != other
+    pairs = (one.email, other.email), (one.domain, other.domain)
+    return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
 def people_in(state: Version | Latest, record_key: Key) -> list[Key]:
@@ -404,16 +399,15 @@ def unchanged_after(before: Latest, version: Version) -> Latest:
 
     The bookmark value moves forward only. An unknown half of the person is filled in.
     """
+    after = filled_in(before, version)
     if is_older(version, before):
-        return filled_in(before, version)
+        return after
     return replace(
-        before,
+        after,
         state_digest=version.state_digest,
         bookmark_value=version.bookmark_value or before.bookmark_value,
         source_digest=version.source_digest,
         text_digest=version.text_digest,
-        email=before.email or version.email,
-        domain=before.domain or version.domain,
     )
 
 
