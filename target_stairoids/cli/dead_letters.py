@@ -18,7 +18,6 @@ from target_stairoids.dedup.record import value_at
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.schema import INFERRED_FIELD
 from target_stairoids.reporting.next_steps import with_configs
-from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -252,6 +251,7 @@ def _show_left_out(found: Sequence[Row[Any]], sendable: Sequence[Row[Any]]) -> N
 def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
     """Yield a RECORD message for each dead letter, after the SCHEMA of its stream."""
     from target_stairoids.ledger.dead_letters import mark_of
+    from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
     schema = None
     for dead in found:
