@@ -34,6 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 ALIAS_PATH = "/webhook/stairoids"
+HEALTH_PATH = "/healthz"
 RESPONSE_SECONDS = 8.0  # after the end of the head; Stairoids gives up after 10
 
 #: Every result that a request can have, so that each counter starts from 0.
@@ -162,7 +163,7 @@ class ReceiverApp:
             await send_response(send, 503, b"failed", _RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
-        if scope["path"] == "/healthz":
+        if scope["path"] == HEALTH_PATH:
             if scope["method"] in {"GET", "HEAD"}:
                 return "ok"
             allowed = (b"allow", b"GET, HEAD")

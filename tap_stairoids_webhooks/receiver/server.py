@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Self, cast
+from urllib.parse import unquote
 
 import uvicorn
 from typing_extensions import override
@@ -33,7 +34,7 @@ from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,
     ReceiverStatus,
 )
-from tap_stairoids_webhooks.receiver.app import ReceiverApp
+from tap_stairoids_webhooks.receiver.app import HEALTH_PATH, ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, logged_error
 from tap_stairoids_webhooks.receiver.http_limits import (
@@ -87,7 +88,8 @@ class Receiver:
         min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
         admin: Admin | None = None,
     ) -> None:
-        if not path.startswith("/") or "?" in path or "#" in path:
+        is_health = unquote(path).rstrip("/") == HEALTH_PATH
+        if not path.startswith("/") or "?" in path or "#" in path or is_health:
             raise ConfigError(f"--path must be a path such as /hooks, not {path!r}")
         with ExitStack() as opened:
             self._socket = opened.enter_context(_listen(host, port))
