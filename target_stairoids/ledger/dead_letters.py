@@ -49,6 +49,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
         "state_digest": version.state_digest,
         "mapping": version.mapping,
         "stream": version.stream,
+        "bookmark_value": version.bookmark_value,
         "outcome": str(dead_letter.outcome),
     }
     values["first_at"] = values["last_at"] = timestamp()

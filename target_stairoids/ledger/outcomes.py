@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ from msgspec.structs import astuple, replace
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
+from target_stairoids.dedup.order import is_before
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
-from target_stairoids.ledger.structs import LatestRow, SettledVersion
+from target_stairoids.ledger.structs import Closes, LatestRow, SettledVersion
 from target_stairoids.ledger.transaction import END_CLAIM, Transaction
 
 Row = tuple[Any, ...]
@@ -27,11 +29,8 @@ _TOUCH_LATEST = (
     f"UPDATE {latest.name} SET bookmark_value = ?, text_digest = ?"  # noqa: S608 - names of our own table
     f" WHERE entity = ? AND mapping = ? AND {_IS_SAME}"
 )
-#: Those of a state; if the last parameter is true, of all states except `unknown` ones.
-_CLOSE_DEAD_LETTERS = (
-    f"DELETE FROM {dead_letters.name} WHERE entity = ? AND mapping = ?"  # noqa: S608 - same
-    " AND (state_digest = ? OR (? AND outcome <> 'unknown'))"
-)
+_DELETE_DEAD_LETTER = f"DELETE FROM {dead_letters.name} WHERE id = ?"  # noqa: S608 - same
+_DEAD_LETTER = ("entity", "mapping", "id", "state_digest", "outcome", "bookmark_value")
 _LOG = lookup.insert_text(signals, signals.c.keys()[1:])
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the
 #: person's address, time.
@@ -59,11 +58,36 @@ def write_outcomes(
     log(transaction, logged)
     claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]
     transaction.execute(END_CLAIM, claimed)
-    accepted = [
-        (*item.version.record_key, item.version.state_digest, item.closes_older)
-        for item in accepted_now
+    _close_dead_letters(transaction, accepted_now)
+
+
+def _close_dead_letters(
+    transaction: Transaction, accepted: Collection[SettledVersion]
+) -> None:
+    """Delete the dead letters that end with accepted signals."""
+    found: defaultdict[Key, list[Row]] = defaultdict(list)
+    entities = {item.version.record_key[0] for item in accepted}
+    rows = lookup.rows_in(
+        transaction.connection, dead_letters.c.entity, _DEAD_LETTER, entities
+    )
+    for entity, mapping, *row in rows:
+        found[entity, mapping].append(tuple(row))
+    ended = [
+        (number,)
+        for item in accepted
+        for number, *its in found[item.version.record_key]
+        if _ends(item, *its)
     ]
-    transaction.execute(_CLOSE_DEAD_LETTERS, accepted)
+    transaction.execute(_DELETE_DEAD_LETTER, ended)
+
+
+def _ends(item: SettledVersion, state: bytes, outcome: str, value: str | None) -> bool:
+    """Return whether a dead letter of a record ends with an accepted signal of it."""
+    version, closes = item.version, item.closes
+    if state == version.state_digest or outcome == Outcome.UNKNOWN:
+        return state == version.state_digest
+    is_newer = is_before(version.bookmark_value, value)
+    return closes is Closes.ALL or (closes is Closes.OLDER and not is_newer)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Digest = sa.LargeBinary(16)
@@ -180,7 +180,7 @@ dead_letters = sa.Table(
     *_required(sa.Integer, "stream", "attempts"),
     *_required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
     *_required(sa.Text, "first_at", "last_at"),
-    *_optional(sa.Text, "request_id", "key_values"),
+    *_optional(sa.Text, "request_id", "key_values", "bookmark_value"),
     *_optional(sa.LargeBinary, "signal"),
     *_required(sa.LargeBinary, "record"),
     sa.UniqueConstraint("entity", "mapping", "state_digest"),

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import is_log_position
-from target_stairoids.ledger.structs import Claim
+from target_stairoids.ledger.structs import Claim, Closes
 from target_stairoids.mapping.signal import type_of
 
 
@@ -69,7 +69,7 @@ class QueuedSignal:
     recovered: bool = False
     ignored: Collection[str | None] = ()
     names_row: bool = False
-    closes_older: bool = False
+    closes: Closes = Closes.OWN
     decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0
     accepted_before: int = 0

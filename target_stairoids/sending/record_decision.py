@@ -34,7 +34,7 @@ from target_stairoids.dedup.record import (
     values_at,
 )
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.ledger.structs import Claim, Closes, DeadLetter
 from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
@@ -391,6 +391,12 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             key_values=key,
         )
 
+    def _closes(self, version: Version) -> Closes:
+        mapped = self.mapped
+        if version.key != version.record_key or mapped.dead_letter is not None:
+            return Closes.OWN  # several people share the key, or an old state returns
+        return Closes.ALL if mapped.mapping.send == "once" else Closes.OLDER
+
     def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
         """Return its signal for the queue."""
         mapped, signal, latest = self.mapped, self.draft.signal, decided.latest
@@ -413,8 +419,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},
-            # Not of several people who share the key, nor a replay of an old state.
-            closes_older=version.key == version.record_key
-            and mapped.dead_letter is None,
+            closes=self._closes(version),
             lanes=lanes_of(version, signal.account, signal.contact),
         )

@@ -21,6 +21,7 @@ from target_stairoids.dedup.duplicate_rules import (
     Outcome,
 )
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.ledger.structs import Closes
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity, SettledRecord
@@ -432,7 +433,7 @@ class RecordOutcomes:
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
         for signal in self.queue.unfinished_of(record.mapped.key[0]):
-            signal.closes_older = False  # an older state
+            signal.closes = Closes.OWN  # it is an older state
         self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 

@@ -375,7 +375,7 @@ class ResponseHandler:
                 accepted_at=accepted_at,
                 signal=signal.claim.signal,
                 key_values=signal.claim.key_values,
-                closes_older=signal.closes_older,
+                closes=signal.closes,
                 # A held rejection has left the queue and has no claim.
                 is_claimed=signal.number in self.queue.unfinished,
             )

@@ -626,6 +626,40 @@ def test_dead_letter_closes_by_a_newer_version_in_the_same_run(
     assert dead_letters_left(target) == 0
 
 
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize(
+    ("newest", "send", "left"),
+    [
+        ({"plan": "wrong"}, "on_change", 1),
+        ({"email": None}, "on_change", 1),
+        ({"plan": "wrong"}, "once", 0),
+    ],
+)
+def test_dead_letter_stays_when_an_older_state_is_accepted(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    newest: dict[str, Any],
+    send: str,
+    left: int,
+    runs: int,
+) -> None:
+    """The order is that of the bookmark column; with `once`, any state will do."""
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    sandbox.faults.set([Fault(kind="status", status=422, containing="wrong")])
+    schema = a_schema(plan="string", at="string") | {"bookmark_properties": ["at"]}
+    states: list[dict[str, Any]] = [
+        {"plan": "first", "at": "2026-01-01"} if send == "on_change" else {},
+        {"plan": "late", "at": "2026-01-03", **newest},
+        {"plan": "old", "at": "2026-01-02"},
+    ]
+    rows = [a_record(1, **state) for state in states if state]
+    nights = [rows] if runs == 1 else [[row] for row in rows]
+    for night in nights:
+        target.run(schema, *night)
+
+    assert dead_letters_left(target) == left
+
+
 @pytest.mark.parametrize("later", ["2026-01-01", "2026-01-03"])
 @pytest.mark.parametrize("bookmark", ["updated_at", None])
 @pytest.mark.parametrize("column", ["plan", "updated_at"])
