@@ -197,11 +197,11 @@ class SendQueue:
         if not signal.blockers:
             self._ready.append(signal)
 
-    def unfinished_of(self, lane: object) -> list[QueuedSignal]:
-        """Return the unfinished signals of a subject."""
-        if lane not in self.lanes:
-            return []
-        return [s for s in self.unfinished.values() if lane in s.lanes]
+    def note_failed(self, lane: object) -> None:
+        """Let no earlier signal of a subject close the dead letter of a later one."""
+        for signal in self.unfinished.values() if lane in self.lanes else ():
+            if lane in signal.lanes:
+                signal.closes = Closes.OWN
 
     def requests_beside(self, signal: QueuedSignal) -> list[bytes]:
         """Return the other requests that Stairoids may have accepted."""

@@ -21,7 +21,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Outcome,
 )
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Closes
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity, SettledRecord
@@ -432,8 +431,7 @@ class RecordOutcomes:
         self.ledger.buffer.finish(signal.number, Outcome.PENDING)
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
-        for signal in self.queue.unfinished_of(record.mapped.key[0]):
-            signal.closes = Closes.OWN  # it is an older state
+        self.queue.note_failed(record.mapped.key[0])
         self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
