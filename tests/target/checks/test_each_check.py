@@ -8,33 +8,42 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from stairoids_sandbox import Sandbox
 from tests.support.commands import command, signals
-from tests.support.connectors import on_both_connectors
-from tests.support.singer_io import a_record, a_schema, a_state, text_of
+from tests.support.connectors import AirbyteUnderTest
+from tests.support.singer_io import (
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
 from tests.target.checks.test_printed_commands import commands_in, write_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from stairoids_sandbox import Sandbox
-    from tests.support.singer_io import Message, Run, TargetUnderTest
+    from tests.support.singer_io import Message, Run
 
 DEALS: Message = {"stream": "deals", "type": "deal", "name": "deal"}
 BY_PLAN = DEALS | {"properties": ["plan"]}
 OTHER = {"stream": "other", "type": "other"}
 
 
-def rows(count: int, stream: str = "deals", **fields: Any) -> list[Message]:
+def rows(total: int, stream: str = "deals", **fields: Any) -> list[Message]:
     """Return records with fields that may be functions of their number."""
     return [
         a_record(
             n, stream, **{k: v(n) if callable(v) else v for k, v in fields.items()}
         )
-        for n in range(1, count + 1)
+        for n in range(1, total + 1)
     ]
 
 
@@ -250,94 +259,143 @@ CASES = {
 }
 
 
-@pytest.fixture
-def run(target: TargetUnderTest) -> Callable[..., Run]:
+#: New records of the other stream.
+NUMBERS = count(1000)
+
+
+def run(target: TargetUnderTest, given: Input) -> Run:
     """Run with a new record of another stream, the given input and a STATE."""
-    numbers = iter(range(1000, 2000))
+    number = next(NUMBERS)
+    messages = [
+        a_schema("other"), a_record(number, "other"), given.schema, *given.rows,
+        a_state(number),
+    ]  # fmt: skip
+    return target.run(*messages, signals=[given.item, OTHER])
 
-    def run(given: Input, **config: Any) -> Run:
-        number = next(numbers)
-        messages = [
-            a_schema("other"), a_record(number, "other"), given.schema, *given.rows,
-            a_state(number),
-        ]  # fmt: skip
-        target.config["signals"] = [given.item, OTHER]
-        return target.run(*messages, **config)
 
-    return run
+class History(NamedTuple):
+    """A case up to its first stop. The tests continue with copies of its ledgers.
+
+    Attributes:
+        before: The folder of the target before the stop.
+        sent: How many signals were sent before the stop.
+        after: How many signals were sent with it.
+    """
+
+    case: Case
+    connector: type[TargetUnderTest]
+    sandbox: Sandbox
+    before: Path
+    folder: Path
+    stopped: Run
+    sent: int
+    after: int
+
+    def copy(self, folder: Path, to: Path) -> TargetUnderTest:
+        """Return a target with a copy of a folder's ledger."""
+        shutil.copytree(folder, to, dirs_exist_ok=True)
+        return self.connector(to, self.sandbox.url)
+
+
+def cases(**connectors: type[TargetUnderTest]) -> pytest.MarkDecorator:
+    """Run a test with each case on each of the connectors.
+
+    The tests have the same first cases, so that pytest groups them by their history.
+    """
+    return pytest.mark.parametrize(
+        "history",
+        [
+            pytest.param((CASES[name], connector), id=f"{name}-{connector_name}")
+            for connector_name, connector in connectors.items()
+            for name in CASES
+        ],
+        indirect=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def history(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
+    case, connector = request.param
+    folder, before = (tmp_path_factory.mktemp(name) for name in ("stopped", "before"))
+    with Sandbox() as sandbox:
+        target = connector(folder, sandbox.url)
+        assert run(target, case.before).exit_code == 0
+        sent = len(sandbox.signals)
+        shutil.copytree(folder, before, dirs_exist_ok=True)
+        stopped = run(target, case.now)
+        after = len(sandbox.signals)
+        yield History(case, connector, sandbox, before, folder, stopped, sent, after)
 
 
 @pytest.mark.slow
-@on_both_connectors
-@pytest.mark.parametrize("name", CASES)
+@cases(singer=TargetUnderTest, airbyte=AirbyteUnderTest)
 def test_check_sets_its_stream_aside_until_its_cause_is_gone(
-    sandbox: Sandbox, run: Callable[..., Run], name: str
+    history: History, tmp_path: Path
 ) -> None:
-    case = CASES[name]
+    case = history.case
     stream = case.now.schema["stream"]
-    assert run(case.before).exit_code == 0
-    sent = len(sandbox.signals)
+    target = history.copy(history.folder, tmp_path)
+    sent = len(history.sandbox.signals)
 
-    for attempt in (1, 2):
-        stopped = run(case.now)
-        outcomes = stopped.report["streams"]
+    again = run(target, case.now)
+
+    assert history.after == history.sent + 1
+    assert len(history.sandbox.signals) == sent + 1
+    for stopped in (history.stopped, again):
+        outcomes = dict(stopped.report["streams"])
         assert (stopped.exit_code, stopped.states) == (1, [])
         assert stopped.failure in {"", "config_error"}
         assert outcomes.pop("other") == {"accepted": 1}
         assert outcomes[stream].keys() <= {"pending", "duplicate", "superseded"}
         assert case.says in stopped.error
         assert commands_in(stopped.error)
-        assert len(sandbox.signals) == sent + attempt
 
-    gone = run(case.before)
+    gone = run(target, case.before)
     assert (gone.exit_code, len(gone.states)) == (0, 1), gone.error
     assert gone.outcomes["accepted"] == 1
-    assert run(case.now).exit_code == 1
+    assert run(target, case.now).exit_code == 1
 
 
 @pytest.mark.slow
-@on_both_connectors
-@pytest.mark.parametrize("name", CASES)
+@cases(singer=TargetUnderTest, airbyte=AirbyteUnderTest)
 def test_check_ends_with_the_last_command_of_its_sentence(
-    target: TargetUnderTest,
-    run: Callable[..., Run],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = CASES[name]
-    run(case.before)
-    stopped = run(case.now)
+    case = history.case
+    target = history.copy(history.folder, tmp_path)
+    target.config["signals"] = [case.now.item, OTHER]
     write_config(target)
     monkeypatch.chdir(target.folder)
 
-    done = command(*shlex.split(commands_in(stopped.error)[-1])[1:])
-    allowed = run(case.now)
+    done = command(*shlex.split(commands_in(history.stopped.error)[-1])[1:])
+    allowed = run(target, case.now)
 
     assert done.returncode == 0, done.stderr
     assert (allowed.exit_code, len(allowed.states)) == (0, 1), allowed.error
     if "invalid" in case.says:
         assert allowed.outcomes["invalid"]
         return
-    again = run(case.now)
+    again = run(target, case.now)
     assert (again.exit_code, len(again.states)) == (0, 1), again.error
     assert again.outcomes["accepted"] == 1  # of the other stream
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@cases(singer=TargetUnderTest)
 def test_preview_and_explain_say_which_check_would_stop_the_run(
-    sandbox: Sandbox, target: TargetUnderTest, run: Callable[..., Run], name: str
+    history: History, tmp_path: Path
 ) -> None:
-    case = CASES[name]
-    run(case.before)
-    sent = len(sandbox.signals)
+    case, stopped = history.case, history.stopped
+    target = history.copy(history.before, tmp_path)
+    sent = len(history.sandbox.signals)
     text = text_of([case.now.schema, *case.now.rows])
     target.config["signals"] = [case.now.item, OTHER]
 
     shown = signals(target, "preview", text=text)
     found = signals(target, "preview", "--format", "json", text=text)
     explained = signals(target, "explain", text=text)
-    stopped = run(case.now)
 
     (reason,) = json.loads(found.stdout)["stops"]
     assert f"A run would stop here. {reason}" in shown.stdout
@@ -346,7 +404,7 @@ def test_preview_and_explain_say_which_check_would_stop_the_run(
     assert ("pending" in explained.stdout) == ("pending" in stopped.outcomes)
     assert "would_send" not in explained.stdout
     assert reason == stopped.error
-    assert len(sandbox.signals) == sent + 1
+    assert len(history.sandbox.signals) == sent
 
 
 @pytest.mark.slow
@@ -361,21 +419,21 @@ def test_preview_and_explain_say_which_check_would_stop_the_run(
 def test_check_is_kept_by_a_ledger_on_postgresql(
     sandbox: Sandbox,
     target: TargetUnderTest,
-    run: Callable[..., Run],
     postgres_url: str,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
     target.config["ledger_url"] = postgres_url
     case = CASES[name]
-    run(case.before)
+    run(target, case.before)
     sent = len(sandbox.signals)
 
-    stopped = [run(case.now) for _ in range(2)]
+    stopped = [run(target, case.now) for _ in range(2)]
+    target.config["signals"] = [case.now.item, OTHER]
     write_config(target)
     monkeypatch.chdir(target.folder)
     command(*shlex.split(commands_in(stopped[0].error)[-1])[1:])
-    allowed = run(case.now)
+    allowed = run(target, case.now)
 
     assert [(r.exit_code, r.states) for r in stopped] == [(1, []), (1, [])]
     assert case.says in stopped[1].error
