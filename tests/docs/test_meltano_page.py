@@ -99,9 +99,17 @@ def test_every_command_of_the_meltano_page_runs_as_printed(
     assert "3 signals = 2 accepted + 1 invalid" in first
     assert "3 signals = 2 duplicate + 1 invalid" in second
     assert "4 signals = 1 accepted + 2 duplicate + 1 invalid" in third
+    check, preview = (
+        printed[f"meltano invoke target-stairoids:{words} messages.jsonl"][0]
+        for words in ("check --catalog", "preview")
+    )
+    assert "can be written" in check
+    assert "2 signals would be sent" in preview
     (dead_letters,) = printed["meltano invoke target-stairoids:dead-letters --with-key"]
     assert "trial_id=t3" in dead_letters
     assert "neither account.domain nor contact.email" in dead_letters
+    (stats,) = printed["meltano invoke tap-stairoids-webhooks:stats"]
+    assert re.search(r"automation\.action_triggered +1\n", stats)
     events = (project / "output/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events] == [
         "automation.action_triggered"
