@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection, Engine, event
 
+from tests.support import forks
 from tests.support.browser import a_browser, chromium
-from tests.support.forks import end_programs
 from tests.support.postgres import a_server
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
     from sqlalchemy import Dialect
+    from xdist.workermanage import WorkerController
 
 
 FAST = (
@@ -100,8 +101,19 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
-def pytest_configure() -> None:
+def pytest_configure_node(node: WorkerController) -> None:
+    """Let the programs of all workers be forks of one process."""
+    node.workerinput["forks"] = forks.of_programs().path
+
+
+def pytest_unconfigure() -> None:
+    forks.end_programs()
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Put the temporary folders of tests into memory where programs may run there."""
+    if hasattr(config, "workerinput"):
+        forks.share(config.workerinput["forks"])
     if (
         os.access(IN_MEMORY, os.W_OK)
         and shutil.disk_usage(IN_MEMORY).free > ROOM
@@ -223,12 +235,6 @@ def _statements_compiled_once() -> Iterator[None]:
     event.listen(Engine, "engine_connect", share)
     yield
     event.remove(Engine, "engine_connect", share)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _programs_end() -> Iterator[None]:
-    yield
-    end_programs()
 
 
 @pytest.fixture(scope="session")

@@ -136,12 +136,12 @@ class Forks:
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     def shim(self, path: Path, statement: str) -> None:
         """Write a program that runs a statement of Python in a fork."""
         text = SHIM.format(
-            python=sys.executable, path=self._path, statement=statement, told=TOLD
+            python=sys.executable, path=self.path, statement=statement, told=TOLD
         )
         path.write_text(text)
         path.chmod(0o755)
@@ -222,11 +222,20 @@ def processes_of(leader: int) -> list[int]:
 
 
 _OPEN = ExitStack()
+_SHARED: list[str] = []  # the socket of the process of all workers
 
 
 @functools.cache
-def _forks() -> Forks:
+def of_programs() -> Forks:
+    """Return the process of which the project's programs are forks."""
+    if _SHARED:
+        return Forks(_SHARED[-1])
     return _OPEN.enter_context(forking(sys.executable, IMPORT_ALL))
+
+
+def share(path: str) -> None:
+    """Let programs be forks of the process that listens on a socket."""
+    _SHARED.append(path)
 
 
 @functools.cache
@@ -242,7 +251,7 @@ def program(path: Path, first: str = "pass") -> Path:
     """Write the program of the path's name, which executes a statement first."""
     module, function = PROJECT["project"]["scripts"][path.name].split(":")
     start = f"import sys; from {module} import {function} as run; sys.exit(run())"
-    _forks().shim(path, f"{first}; {start}")
+    of_programs().shim(path, f"{first}; {start}")
     return path
 
 
@@ -256,4 +265,4 @@ def end_programs() -> None:
     """End all programs, and the process of which they are forks."""
     _OPEN.close()
     programs.cache_clear()
-    _forks.cache_clear()
+    of_programs.cache_clear()
