@@ -15,7 +15,6 @@ from typing import Any
 
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.ledger.structs import PipelineFacts
-from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.settings import Settings
 
 # The counts of requests without a clear response.
@@ -119,6 +118,8 @@ def write_files(
         problems.append(_write(text, "report_path", path))
     may_measure = not (settings.dry_run or settings.is_partial)
     if (path := settings.metrics_path) is not None and may_measure:
+        from target_stairoids.reporting.metrics import metrics_text  # noqa: PLC0415 - Prometheus is slow to import, and few pipelines have metrics
+
         text = metrics_text(report, facts, settings)
         problems.append(_write(text, "metrics_path", path))
     return " ".join(filter(None, problems))
