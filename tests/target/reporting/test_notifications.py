@@ -175,8 +175,9 @@ def test_next_run_sends_the_notification_of_a_killed_run(
 ) -> None:
     watched.run(a_schema(), a_record(1))
     process = watched.start(text_of([a_schema()]))
-    lease = watched.folder / "ledger.db.run-2"
-    wait_until(lease.exists)
+    assert process.stderr is not None
+    while b"Run 2," not in process.stderr.readline():  # it is in the ledger
+        pass
     process.kill()
     process.communicate()
 
