@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -176,6 +177,15 @@ class TargetUnderTest:
     def states_in(self, printed: str) -> list[Any]:
         """Return the values of the STATE messages in the command's output."""
         return [json.loads(line) for line in printed.splitlines()]
+
+    def has_begun(self, run: int) -> bool:
+        """Return whether a run is in the ledger, which is after it took its lease."""
+        if not (path := self.folder / "ledger.db").exists():
+            return False
+        with closing(sqlite3.connect(path)) as ledger, suppress(sqlite3.Error):
+            query = "SELECT 1 FROM stairoids_runs WHERE run = ?"
+            return ledger.execute(query, (run,)).fetchone() is not None
+        return False
 
     def start(self, text: str = "", /, **config: object) -> subprocess.Popen[bytes]:
         """Start the command as a fork and leave its input open.

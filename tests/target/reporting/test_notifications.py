@@ -175,9 +175,7 @@ def test_next_run_sends_the_notification_of_a_killed_run(
 ) -> None:
     watched.run(a_schema(), a_record(1))
     process = watched.start(text_of([a_schema()]))
-    assert process.stderr is not None
-    while b"Run 2," not in process.stderr.readline():  # it is in the ledger
-        pass
+    wait_until(lambda: watched.has_begun(2))
     process.kill()
     process.communicate()
 
@@ -194,7 +192,7 @@ def test_run_beside_another_one_leaves_the_state(
 ) -> None:
     watched.run(a_schema(), a_record(1), api_key="sk_no")
     process = watched.start(text_of([a_schema()]))
-    wait_until((watched.folder / "ledger.db.run-2").exists)
+    wait_until(lambda: watched.has_begun(2))
 
     watched.run(a_schema(), a_record(1))
     process.communicate()

@@ -87,7 +87,7 @@ def test_sigterm_ends_a_process_that_waits_for_its_input(
     with target.start(text_of(messages)) as process:
         assert process.stdin
         assert process.stdout
-        wait_until((target.folder / "ledger.db.run-1").exists)
+        wait_until(lambda: target.has_begun(1))
         wait_until(lambda: len(sandbox.signals) == expected)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
@@ -333,7 +333,7 @@ def test_ledger_whose_file_is_removed_ends_the_run_before_its_state(
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        wait_until((target.folder / "ledger.db.run-1").exists)
+        wait_until(lambda: target.has_begun(1))
         for path in target.folder.glob("ledger.db*"):
             path.unlink()
         process.stdin.write(text_of([a_record(2), a_state()]).encode())
