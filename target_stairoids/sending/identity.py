@@ -376,13 +376,13 @@ class Identity:
         """Change the last state, and note states that were seen again."""
         if step.is_seen_again:
             self._see_again(version.record_key, version, send)
-        if latest is None:
+        if latest is None or step is REJECTED:
             return
         if step.leaves_behind:
             self._see_again(version.record_key, latest, send)
         after = latest
         is_same = latest.state_digest == version.state_digest
-        is_known = step.action is Action.DUPLICATE and step is not REJECTED
+        is_known = step.action is Action.DUPLICATE
         is_its = not differ(version, latest)
         if step.action is Action.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)

@@ -761,6 +761,23 @@ def test_first_state_that_stairoids_accepts_is_sent_with_once(
     assert nights.sent == [len(accepted), 0]
 
 
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize(
+    "other", [[], [a_row("A", "bob")]], ids=["one person", "shared key"]
+)
+def test_older_state_is_sent_after_a_rejected_one_that_was_read_again(
+    nights: Nights, sandbox: Sandbox, send: str, other: Night
+) -> None:
+    wrong = Fault(kind="status", status=422, containing='"stage":"A"')
+    sandbox.faults.set([wrong])
+    newer = [at(row, WEDNESDAY) for row in [ANN, *other]]
+    nights.run(*newer, send=send, bookmark="at")
+    nights.run(*newer, send=send, bookmark="at")
+    nights.run(at(ANN | {"stage": "B"}, MONDAY), send=send, bookmark="at")
+
+    assert nights.sent == [0, 0, 1]
+
+
 @pytest.mark.parametrize("between", [{"email": None}, {"email": None, "domain": None}])
 def test_other_person_behind_a_state_without_an_address_is_sent_with_once(
     nights: Nights, sandbox: Sandbox, between: Fields
