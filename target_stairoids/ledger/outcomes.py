@@ -86,6 +86,8 @@ def _ends(item: SettledVersion, state: bytes, outcome: str, value: str | None) -
     version, closes = item.version, item.closes
     if state == version.state_digest or outcome == Outcome.UNKNOWN:
         return state == version.state_digest
+    if closes is Closes.BEFORE:
+        return is_before(value, version.bookmark_value)
     is_newer = is_before(version.bookmark_value, value)
     return closes is Closes.ALL or (closes is Closes.OLDER and not is_newer)
 

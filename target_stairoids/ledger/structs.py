@@ -49,6 +49,7 @@ class Closes(Enum):
     """The dead letters of its record that end when Stairoids accepts a signal."""
 
     OWN = auto()  # that of the same state
+    BEFORE = auto()  # also those of certainly older states
     OLDER = auto()  # also those of other states that are not certainly newer
     ALL = auto()
 

@@ -393,9 +393,12 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
 
     def _closes(self, version: Version) -> Closes:
         mapped = self.mapped
-        if version.key != version.record_key or mapped.dead_letter is not None:
-            return Closes.OWN  # several people share the key, or an old state returns
-        return Closes.ALL if mapped.mapping.send == "once" else Closes.OLDER
+        if version.key != version.record_key:
+            return Closes.OWN  # several people share the key
+        if mapped.mapping.send == "once":
+            return Closes.ALL
+        # A dead letter that is sent again is an old state.
+        return Closes.OLDER if mapped.dead_letter is None else Closes.BEFORE
 
     def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
         """Return its signal for the queue."""

@@ -43,6 +43,37 @@ def test_replay_sends_dead_letters_with_the_fixed_mapping(
     assert len(sandbox.signals) == 2
 
 
+@pytest.mark.parametrize(
+    ("send", "bookmark", "number", "left"),
+    [
+        ("on_change", "at", "2", 0),
+        ("on_change", "at", "1", 1),
+        ("on_change", None, "2", 1),
+        ("once", None, "1", 0),
+    ],
+)
+def test_replay_of_one_dead_letter_closes_the_older_ones_of_its_record(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    send: str,
+    bookmark: str | None,
+    number: str,
+    left: int,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    schema = a_schema(plan="string", at="string")
+    schema["bookmark_properties"] = [bookmark] if bookmark else []
+    states = [{"plan": p, "at": f"2026-01-0{n}"} for n, p in enumerate("ab", 1)]
+    target.run(schema, *(a_record(1, **state) for state in states))
+    sandbox.faults.set([])
+
+    replayed = signals(target, "dead-letters", "replay", number)
+
+    assert replayed.returncode == 0, replayed.stderr
+    assert dead_letters_left(target) == left
+
+
 def test_replay_closes_each_dead_letter_of_a_key_that_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
