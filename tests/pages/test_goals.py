@@ -189,7 +189,7 @@ def test_person_sees_the_end_of_last_night_and_the_next_steps(
     status = page.get_by_role("region", name="Last run")
     for text in (
         "Run 2 of",
-        "failed: Stairoids refuses the request: 401",
+        "failed, exit 1: Stairoids refuses the request: 401",
         "check --config",
         "1 dead letter waits for a person.",
         "dead-letters list --with-key",
