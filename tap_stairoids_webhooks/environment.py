@@ -36,6 +36,7 @@ DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 DEFAULT_FORWARDER = "forward"
 _NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
+_PATH = r"^/(?!(healthz|readyz)/*$)[^?#]*$"  # these two show the state of the app
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
@@ -60,7 +61,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: _Port = 8880
-    path: Annotated[str, Meta(pattern="^/[^?#]*$")] = DEFAULT_PATH
+    path: Annotated[str, Meta(pattern=_PATH)] = DEFAULT_PATH
     max_body: Annotated[int, Meta(ge=1)] = DEFAULT_MAX_BODY_BYTES
     min_free: Annotated[int, Meta(ge=0)] = DEFAULT_MIN_FREE_BYTES
     admin_port: _Port | None = None
