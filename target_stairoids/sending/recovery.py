@@ -20,7 +20,7 @@ from target_stairoids.dedup.duplicate_rules import (
     is_older,
 )
 from target_stairoids.dedup.order import is_before
-from target_stairoids.dedup.record import Record
+from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
@@ -177,7 +177,7 @@ def _is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) ->
                 continue
             if mapping.mapping_digest == claim.version.mapping_digest:
                 return True
-            record = Record(claim.record or b"{}", {}).fields
+            record = json_value(claim.record or b"{}")
             made = mapping.signal_from(record).checked_text()
             return not mapping.why_filtered(record) and made == claim.signal
     except (ConfigError, InvalidSignalError, MessageError):

@@ -279,6 +279,23 @@ def test_other_state_with_once_is_sent_if_the_open_claim_is_rejected(
     assert [s.type for s in sandbox.signals] == ["others", "others", "trials"]
 
 
+def test_claim_with_half_a_surrogate_pair_is_recovered_with_a_changed_mapping(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    trials: dict[str, Any] = {"stream": "trials", "properties": ["plan"]}
+    target.config["signals"] = [trials, ONCE[1]]
+    messages = [a_schema(plan="string"), a_record(1, plan="pro", note="\ud83d")]
+    kill_while_sending(target, sandbox, messages)
+    sandbox.faults.set([])
+    target.config["signals"] = [trials | {"when": "plan == 'pro'"}, ONCE[1]]
+
+    run = target.run(*messages, a_schema("others"), a_record(8, "others"))
+
+    assert run.outcomes == {"accepted": 1, "duplicate": 1}, run.error
+    assert run.report["recovered"] == {"accepted": 1}
+    assert [s.type for s in sandbox.signals] == ["others", "others", "trials"]
+
+
 LATE = Fault(kind="slow_accept", delay_ms=3_000, containing="u1@")
 
 
