@@ -38,6 +38,7 @@ class QueuedSignal:
     Attributes:
         number: Its place in the input. Negative for the claim of a dead run.
         recovered: Whether it is the claim of a dead run. These are counted apart.
+        is_substitute: Whether it is sent only if the one before it is rejected.
         names_row: Whether its properties have the key of the record.
         decided_on: As for `decide_again`.
         accepted_before: How many signals were accepted before its first request.
@@ -67,6 +68,7 @@ class QueuedSignal:
     lanes: tuple[object, ...]
     stage: Stage = Stage.CLAIM
     recovered: bool = False
+    is_substitute: bool = False
     ignored: Collection[str | None] = ()
     names_row: bool = False
     closes: Closes = Closes.OWN
@@ -92,6 +94,11 @@ class QueuedSignal:
     pages: Pages = field(default_factory=Pages)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is not sent yet, and the limit of signals in a run counts it."""
+        return self.stage is Stage.CLAIM and not self.is_substitute
 
     @property
     def size(self) -> int:

@@ -252,6 +252,7 @@ class RecordOutcomes:
             buffer.expect(record.number, version, is_last=is_last)
             record.signal = record.queued(decided, self.settings)
             if not is_last:
+                record.signal.is_substitute = True
                 self._claimed.setdefault(buffer.open_claim(version.key), record)
             self._bytes -= record.size
             self.queue.add(record.signal, waits=not may_leave)

@@ -277,7 +277,7 @@ class Scheduler:
                 continue
             is_new = signal.stage is Stage.CLAIM
             if reached := self._limit_reached(
-                max_signals_per_run=self._new_signals if is_new else 0,
+                max_signals_per_run=self._new_signals if signal.is_counted else 0,
                 requests_per_day=today + len(taken),
             ):
                 self.queue.put_back(signal)
@@ -285,7 +285,7 @@ class Scheduler:
                 break
             if is_new and self.check.is_on and self._check_ends(transaction, signal):
                 continue
-            self._new_signals += signal.stage is Stage.CLAIM
+            self._new_signals += signal.is_counted
             taken.append(signal)
             if signal.stage is Stage.LOOK_UP:
                 self.queue.gather(signal, now)
@@ -351,7 +351,7 @@ class Scheduler:
             people = lists.hidden({s: names_in(s.claim.signal) for s in to_send})
             hidden |= dict.fromkeys(people, SUPPRESSED)
         for signal, reason in hidden.items():
-            self._new_signals -= signal.stage is Stage.CLAIM
+            self._new_signals -= signal.is_counted
             transaction.withdraw(signal.claim.version)
             self.responses.finished.append((signal, Outcome.FILTERED, reason))
         return [signal for signal in taken if signal not in hidden]
@@ -374,7 +374,7 @@ class Scheduler:
         step = decide_again(version, facts, signal.decided_on)
         if step is SEND:
             return True
-        self._new_signals -= 1
+        self._new_signals -= signal.is_counted
         transaction.withdraw(version)
         dead_letters.discard(transaction, [] if number is None else [number])
         ended = signal, Outcome[step.action.name], step.reason
@@ -383,7 +383,7 @@ class Scheduler:
 
     def _yield_to(self, transaction: Transaction, signal: QueuedSignal) -> None:
         """Leave an entity to a living run, or take over the claim of a dead one."""
-        self._new_signals -= 1
+        self._new_signals -= signal.is_counted
         left = self._recovery.adopt(transaction, signal.claim.version, any_state=True)
         if left is not None:
             self.queue.add_before(self._recovery.signal_of(left), signal)

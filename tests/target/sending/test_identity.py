@@ -778,6 +778,22 @@ def test_older_state_is_sent_after_a_rejected_one_that_was_read_again(
     assert nights.sent == [0, 0, 1]
 
 
+@pytest.mark.parametrize("wrong", ["none", "A"])
+def test_states_behind_a_signal_with_once_count_towards_no_limit(
+    sandbox: Sandbox, target: TargetUnderTest, wrong: str
+) -> None:
+    fault = Fault(kind="status", status=422, containing=f'"stage":"{wrong}"')
+    sandbox.faults.set([fault])
+    rows = messages([A, B, C, a_row("B", key=2)])
+
+    run = target.run(*rows, signals=[mapping("once")], max_signals_per_run=1)
+    rest = target.run(*rows, signals=[mapping("once")])
+
+    assert run.outcomes["pending"] == 1
+    assert run.outcomes["accepted"] == 1
+    assert rest.outcomes == {"accepted": 1, "duplicate": 3}
+
+
 @pytest.mark.parametrize("between", [{"email": None}, {"email": None, "domain": None}])
 def test_other_person_behind_a_state_without_an_address_is_sent_with_once(
     nights: Nights, sandbox: Sandbox, between: Fields
