@@ -169,12 +169,13 @@ class SendQueue:
         lanes: Subject -> the last unfinished signals with it.
         unfinished: Number -> signal, in the order they were read.
         size: Bytes of their requests and records.
+        substitutes: How many of them are sent only if the one before is rejected.
     """
 
     def __init__(self) -> None:
         self.lanes: dict[object, list[QueuedSignal]] = {}
         self.unfinished: dict[int, QueuedSignal] = {}
-        self.size = 0
+        self.size = self.substitutes = 0
         self._ready: deque[QueuedSignal] = deque()
         self._timers: list[tuple[float, int, QueuedSignal]] = []
 
@@ -191,6 +192,7 @@ class SendQueue:
         """
         self.unfinished[signal.number] = signal
         self.size += signal.size
+        self.substitutes += signal.is_substitute
         before = set[QueuedSignal]()
         for lane in signal.lanes:
             last = self.lanes.setdefault(lane, [])
@@ -297,6 +299,7 @@ class SendQueue:
         """Remove a signal, and free the signals that waited only for it."""
         if self.unfinished.pop(signal.number, None) is not None:
             self.size -= signal.size
+            self.substitutes -= signal.is_substitute
         self._leave(signal, signal.lanes)
         for follower in signal.followers:
             self.release(follower)

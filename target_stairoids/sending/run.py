@@ -271,8 +271,9 @@ class Run:
                 break  # a worker wakes this thread
         now = time.monotonic()
         self._checkpoint.emit_states(now)
+        queued = len(self._queue.unfinished) - self._queue.substitutes
         if self._is_first:
-            queued, limit = len(self._queue.unfinished), self._scheduler.limiter.limit
+            limit = self._scheduler.limiter.limit
             signals = self.report.outcomes[Outcome.ACCEPTED] + queued
             self._is_first = not warn_if_long(signals, limit)
         if now - self._progress_at >= self._progress.every:
@@ -281,7 +282,7 @@ class Run:
             self._progress.update(
                 status_line(
                     self.report,
-                    queued=len(self._queue.unfinished),
+                    queued=queued,
                     used=limiter.used,
                     limit=limiter.limit,
                     pause=limiter.wait(now) or 0.0,

@@ -59,6 +59,17 @@ def test_queue_knows_the_bytes_of_its_requests_and_records() -> None:
     assert both == 2 * queue.size > 0
 
 
+def test_queue_counts_the_signals_that_only_replace_a_rejected_one() -> None:
+    signals = [a_signal(n, "a", is_substitute=n > 1) for n in (1, 2, 3)]
+    queue = a_queue(*signals)
+    all_of_them = queue.substitutes
+    for signal in signals[:2]:
+        queue.finish(signal)
+        queue.finish(signal)
+
+    assert (all_of_them, queue.substitutes) == (2, 1)
+
+
 def test_signals_about_other_people_of_a_company_may_pass_one_that_waits() -> None:
     company, person = ("domain", "acme.com"), ("email", "j@acme.com")
     waits, again = (a_signal(n, f"e{n}", company, person) for n in (1, 2))
