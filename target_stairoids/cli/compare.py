@@ -100,7 +100,15 @@ def find(
         return
     header = ("when (UTC)", "stream", "key", "type", "outcome", "run", "signal id")
     rows = [
-        (s.at[:19], s.stream, s.key, s.type, s.outcome, str(s.run), s.signal_id)
+        (
+            s.at[:19],
+            s.stream,
+            s.key,
+            s.type,
+            s.outcome,
+            s.run and str(s.run),
+            s.signal_id,
+        )
         for s in found
     ]
     if rows:

@@ -153,6 +153,13 @@ def dead_letters_after(ledger: Ledger, number: int) -> int:
     return ledger.value(query.where(dead_letters.c.id > number)) or 0
 
 
+def dead_letters_of(ledger: Ledger, run: int) -> int:
+    """Return how many dead letters of a run are left; none if a run made none."""
+    begun = select(runs.c.started_at).filter_by(run=run).scalar_subquery()
+    query = in_scope(ledger.scope, dead_letters, func.count())
+    return ledger.value(query.where(dead_letters.c.last_at >= begun)) or 0
+
+
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     """Return the mappings that have read a stream, by name."""
     rows = ledger.rows(select(mappings).filter_by(stream=stream))

@@ -202,6 +202,19 @@ def test_run_with_dead_letters_fails_if_asked(target: TargetUnderTest) -> None:
     assert run.states == [{"at": 1}]
 
 
+def test_run_fails_for_no_dead_letter_that_a_later_state_has_closed(
+    target: TargetUnderTest,
+) -> None:
+    older = target.run(a_schema(), a_record(1, email=None))
+    run = target.run(
+        a_schema(), a_record(2, email=None), a_record(2), fail_on_dead_letters=True
+    )
+
+    assert older.outcomes == {"invalid": 1}
+    assert (run.exit_code, run.error) == (0, "")
+    assert run.outcomes == {"invalid": 1, "accepted": 1}
+
+
 def test_records_are_not_kept_with_keep_records_false(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1, email="canary"), keep_records=False)
 
