@@ -364,8 +364,7 @@ class Run:
         """Return why a run that was not stopped is incomplete after all."""
         outcomes = self.report.outcomes
         if set_aside := self._set_aside():
-            observer = self._outcomes.observer
-            if observer is None:
+            if (observer := self._outcomes.observer) is None:
                 return SetAsideError(" ".join(set_aside))
             for reason in set_aside:
                 observer.would_stop(with_configs(reason))
@@ -385,22 +384,24 @@ class Run:
             return StairoidsError(
                 "The sum of the outcomes does not add up. Please report this bug."
             )
-        pending = outcomes[Outcome.PENDING]
         if self._scheduler.responses.waiting:
             return IncompleteError(_UNPROVED)
-        if pending and not self._settings.dry_run:
+        if (pending := outcomes[Outcome.PENDING]) and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
-        if self._settings.fail_on_dead_letters and not self._settings.dry_run:
-            left = queries.dead_letters_of(self._ledger, self.report.run)
-            if dead := min(left, dead_letters_in(outcomes)):  # others are closed
-                return StairoidsError(
-                    f"{counted(dead, 'dead letter')} in this run "
-                    "(`fail_on_dead_letters`). Show them and their reasons: "
-                    f"{dead_letters_command()}"
-                )
+        if dead := self._dead_letters_left():
+            return StairoidsError(
+                f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
+                f"Show them and their reasons: {dead_letters_command()}"
+            )
         return None
+
+    def _dead_letters_left(self) -> int:
+        """Return how many dead letters must fail the run; others are closed."""
+        is_asked = self._settings.fail_on_dead_letters and not self._settings.dry_run
+        is_asked &= dead_letters_in(self.report.outcomes) > 0
+        return queries.dead_letters_of(self._ledger, self.report.run) if is_asked else 0
 
     @property
     def _is_empty_baseline(self) -> bool:
