@@ -220,6 +220,7 @@ class Identity:
         """
         version, latest = self.placed(record)
         is_always = record.mapped.mapping.send == "always"
+        is_always &= version.key == version.record_key  # no newer state closes others
         if latest is None or (is_always and latest.content_digest is not None):
             return False
         if are_ordered(version.bookmark_value, latest.bookmark_value):

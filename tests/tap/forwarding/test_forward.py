@@ -548,13 +548,13 @@ def test_long_replay_keeps_its_lease(
 ) -> None:
     """PostgreSQL ends an idle session; here sooner than it takes to take events."""
     take = ForwardQueue.take
-    soon = sa.text("SELECT set_config('idle_session_timeout', '300ms', false)")
+    soon = sa.text("SELECT set_config('idle_session_timeout', '1500ms', false)")
     monkeypatch.setattr("tap_stairoids_webhooks.store.leases._END_IF_IDLE", soon)
     package = "tap_stairoids_webhooks.forwarding.forwarder"
     monkeypatch.setattr(f"{package}._PAGE_ROWS", 1)
 
     def slowly_take(*arguments: Any, **options: Any) -> None:
-        time.sleep(0.1)
+        time.sleep(0.3)
         take(*arguments, **options)
 
     monkeypatch.setattr(ForwardQueue, "take", slowly_take)

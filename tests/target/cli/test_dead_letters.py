@@ -43,6 +43,29 @@ def test_replay_sends_dead_letters_with_the_fixed_mapping(
     assert len(sandbox.signals) == 2
 
 
+@pytest.mark.parametrize("bookmark", ["at", None])
+def test_replay_closes_the_older_state_of_a_person_who_shares_a_key(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": "always"}]
+    sandbox.faults.set([Fault(kind="status", status=422, containing="wrong")])
+    schema = a_schema(plan="string", at="string")
+    schema["bookmark_properties"] = [bookmark] if bookmark else []
+    bob = a_record(1, email="bob@example.com", plan="b", at="2026-01-02")
+    target.run(schema, a_record(1, plan="wrong", at="2026-01-01"), bob)
+    newer = [schema, a_record(1, plan="new", at="2026-01-03"), bob]
+    target.run(*newer)
+    sandbox.faults.set([])
+
+    replayed = signals(target, "dead-letters", "replay")
+    again = target.run(*newer)
+
+    assert "1 signal = 1 superseded" in replayed.stderr
+    assert dead_letters_left(target) == 0
+    assert again.outcomes == {"duplicate": 2}
+    assert [s.properties["plan"] for s in sandbox.signals] == ["b", "new"]
+
+
 @pytest.mark.parametrize(
     ("send", "bookmark", "number", "left"),
     [
