@@ -41,6 +41,10 @@ SINGLE = [
         "test_dead_letter_of_a_mapping_with_always_is_sent_after_a_newer_state",
     ),
     (
+        "cli/test_dead_letters.py",
+        "test_dead_letter_of_a_person_without_a_key_closes",
+    ),
+    (
         "checks/test_stream_checks.py",
         "test_changes_of_rejected_records_are_no_bulk_change",
     ),
