@@ -51,7 +51,7 @@ def _envelope(data: Json) -> Json:
 
 
 #: Event type -> the schema of its payload.
-# For the events after signal.created only the envelope is documented.
+#: For the events after signal.created only the envelope is documented.
 KNOWN_EVENTS: dict[str, Json] = {
     "automation.action_triggered": _object(
         automation_id=_TEXT,

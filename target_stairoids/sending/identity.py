@@ -71,7 +71,8 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         """Return whether the last state was sent before this run, or filtered since.
 
         Without a complete run (`is_first`) the input begins again. Then a state that
-        follows the last one is no change. Nor is one that waits for its signal.
+        follows the last one is no change. Nor is one that is sent only if the signal of
+        the last one is rejected.
         """
         is_unsure = self.step is IF_REJECTED or (is_first and self.follows_latest)
         if self.latest is None or is_unsure:
