@@ -48,7 +48,7 @@ def _canonical(value: object, depth: int = 0) -> object:
     if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
-        return (utc(value) or value) if _TIME.fullmatch(value) else value
+        return _time(value) if value[4:5] == "-" else value
     if isinstance(value, (Decimal, float)):
         return _number(value)
     if depth > DEEPEST:
@@ -60,14 +60,22 @@ def _canonical(value: object, depth: int = 0) -> object:
     return value
 
 
+@lru_cache(maxsize=4096)  # times of a sync repeat
+def _time(text: str) -> str:
+    return (utc(text) or text) if _TIME.fullmatch(text) else text
+
+
 def _with_one_spelling(fields: dict[str, Any]) -> dict[str, Any]:
-    found = fields.copy()
+    """Give the values of a new object one spelling, and return it."""
     for name, value in fields.items():
         # Most values have one, and a call of a function for each would be slow.
         kind = type(value)
-        if ("-" in value and value[4:5] == "-") if kind is str else kind not in _PLAIN:
-            found[name] = _canonical(value)
-    return found
+        if kind is str:
+            if "-" in value and value[4:5] == "-":
+                fields[name] = _time(value)
+        elif kind not in _PLAIN:
+            fields[name] = _canonical(value)
+    return fields
 
 
 # Cached, because prices and shares repeat. Typed, because Python counts 0.1 and the
@@ -277,7 +285,8 @@ def entity_digest(scope: str, stream: str, key: Sequence[object]) -> bytes:
     A whole number and its JSON text are the same key: 1, 1.0 and "1", but not "01".
     """
     digest = _of_stream(scope, stream).copy()
-    digest.update(_text([_key_part(value) for value in key]))
+    parts = [str(part) if type(part) is int else _key_part(part) for part in key]
+    digest.update(_text(parts))
     return digest.digest()
 
 
@@ -345,9 +354,10 @@ def values_at(record: Mapping[str, Any], names: Sequence[str]) -> list[object]:
 
 def canonical_fields(record: dict[str, Any]) -> dict[str, Any]:
     """Return a record's fields without `_sdc_*`, with one spelling for equal values."""
+    fields = record.copy()
     if "_sdc_" in "\n".join(record):  # one search costs less than one per field
-        record = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
-    return _with_one_spelling(record)
+        fields = {n: value for n, value in record.items() if n[:5] != "_sdc_"}
+    return _with_one_spelling(fields)
 
 
 def keyed_digest(key: bytes, value: object) -> bytes:
@@ -367,10 +377,9 @@ def content_digest(signal: Signal, ignored: Collection[str | None]) -> bytes:
         if name not in ignored
         and ("." not in name or name.partition(".")[0] not in ignored)
     }
-    contact = {
-        name: value.lower() if name == "email" else value
-        for name, value in signal.contact.items()
-    }
+    contact = {**signal.contact}
+    if "email" in contact:
+        contact["email"] = contact["email"].lower()
     same = _with_one_spelling(properties)
     content = [signal.type, signal.source, signal.account, contact, same]
     return keyed_digest(b"", content)

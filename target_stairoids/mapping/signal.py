@@ -305,11 +305,12 @@ def names_in(signal: bytes) -> list[str]:
 
 
 def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
-    return {
-        name: value
-        for name, read in readers.items()
-        if (value := read(record)) is not None
-    }
+    found = {}
+    for name, read in readers.items():
+        value = read(record)
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
