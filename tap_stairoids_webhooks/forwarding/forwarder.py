@@ -344,14 +344,14 @@ class _Session:
     def _refill(self, last: int | None) -> None:
         """Load the queue, and take new events into it while there is room."""
         now = time.monotonic()
-        is_short = (
-            len(self._lanes) < _MOST_WAITING
-            and self._lanes.ready(_now()) < _ENOUGH_READY
-        )
+        if len(self._lanes) >= _MOST_WAITING:
+            self._lanes.keep_heads(_now())
+        has_room = len(self._lanes) < _MOST_WAITING
+        is_short = has_room and self._lanes.ready() < _ENOUGH_READY
         if now >= self._reload_at or (is_short and not self._is_loaded):
             self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
-            full = self._lanes.begin_load()
+            full = self._lanes.begin_load(_now())
             waiting = self.queue.waiting(limit=_MOST_WAITING, without=full)
             self._is_loaded = len(waiting) < _MOST_WAITING
             latest = _now() + LONGEST_PAUSE  # the clock may have been set back

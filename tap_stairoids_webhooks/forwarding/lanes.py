@@ -82,11 +82,22 @@ class Lanes:
         if forward.lane not in self._cut:
             self._insert(forward)
 
-    def begin_load(self) -> set[str]:
+    def begin_load(self, now: float) -> set[str]:
         """Expect the first events of the store; return the lanes that need none."""
-        half = MOST_OF_LANE // 2
-        self._cut = {n for n in self._cut if len(self._lanes.get(n, ())) > half}
+        self._cut = {name for name in self._cut if not self._needs_events(name, now)}
         return self._cut.copy()
+
+    def _needs_events(self, name: str, now: float) -> bool:
+        lane = self._lanes.get(name)
+        return not lane or (len(lane) <= MOST_OF_LANE // 2 and lane[0].due_at <= now)
+
+    def keep_heads(self, now: float) -> None:
+        """Leave only the first event of each lane that waits for a later attempt."""
+        for name, lane in self._lanes.items():
+            if len(lane) > 1 and lane[0].due_at > now:
+                self._sequences -= {forward.sequence for forward in lane[1:]}
+                del lane[1:]
+                self._cut.add(name)
 
     def _insert(self, forward: Forward) -> None:
         self._sequences.add(forward.sequence)
@@ -102,13 +113,9 @@ class Lanes:
             self._in_flight[forward.lane] = forward
         return due[:number]
 
-    def ready(self, now: float) -> int:
-        """Return the number of events whose lane does not wait for a later attempt."""
-        return sum(
-            len(lane)
-            for name, lane in self._lanes.items()
-            if name in self._in_flight or lane[0].due_at <= now
-        )
+    def ready(self) -> int:
+        """Return the number of events in lanes whose first event has not failed."""
+        return sum(len(lane) for lane in self._lanes.values() if not lane[0].attempts)
 
     def release(self, forward: Forward) -> None:
         """Take an event back whose request has not begun."""

@@ -211,6 +211,40 @@ def test_failing_account_with_more_events_than_fit_in_memory_holds_back_no_other
     assert handler.ids[30:] == [f"evt_0_{n}" for n in range(50)]
 
 
+def test_failing_accounts_that_fill_the_memory_hold_back_no_other(
+    home: EventStore, home_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding"
+    monkeypatch.setattr(f"{package}.forwarder.pause_before", lambda _attempt: 3600)
+    monkeypatch.setattr(f"{package}.forwarder._MOST_WAITING", 20)
+    monkeypatch.setattr(f"{package}.forwarder._PAGE_ROWS", 5)
+    monkeypatch.setattr(f"{package}.lanes.MOST_OF_LANE", 4)
+    ids = fill(home, accounts=5, number=4)
+    home.append([of_account(9, n) for n in range(3)])
+    is_repaired = False
+
+    def answer(payload: Payload, _number: int) -> Answer:
+        return OK if is_repaired or payload["id"].startswith("evt_9_") else BROKEN
+
+    with WebhookHandler(answer) as handler:
+        for number in (3, 6):  # the second forwarder begins with a queue
+            _run_until(home_url, handler, number)
+            home.append([of_account(9, n) for n in range(3, 6)])
+        assert handler.ids == [f"evt_9_{n}" for n in range(6)]
+
+        is_repaired = True
+        with home.transaction("cannot be changed", lock=True) as connection:
+            connection.execute(sa.update(FORWARDS).values(due_at=0.0))
+        done = forward(home_url, handler.url, "--once")
+
+    assert totals(done)["delivered"] == 20
+    for account in range(5):
+        prefix = f"evt_{account}_"
+        assert [i for i in handler.ids if i.startswith(prefix)] == [
+            i for i in ids if i.startswith(prefix)
+        ]
+
+
 def test_event_is_kept_as_a_failure_after_eight_attempts(
     home: EventStore, home_url: str
 ) -> None:
@@ -712,6 +746,17 @@ def test_forwarders_of_different_names_deliver_everything_each(
 def _run(url: str, to: str, name: str) -> None:
     plan = Plan(store_url=url, name=name, once=True)
     Forwarder(plan, Handler(to), lambda: False).run()
+
+
+def _run_until(url: str, handler: WebhookHandler, number: int) -> None:
+    """Run a forwarder until it has delivered a number of events, or for 20 s."""
+    ends_at = time.monotonic() + 20
+
+    def is_stopping() -> bool:
+        return len(handler.ids) >= number or time.monotonic() > ends_at
+
+    plan = Plan(store_url=url, name="forward")
+    Forwarder(plan, Handler(handler.url), is_stopping).run()
 
 
 @contextmanager

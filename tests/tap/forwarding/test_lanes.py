@@ -114,9 +114,18 @@ def test_lane_that_waits_for_a_later_attempt_is_not_ready() -> None:
         lanes.add(Forward(sequence=number, lane="ab"[number % 2]))
     first, _ = lanes.next_due(2, now=1.0)
 
-    lanes.postpone(replace(first, due_at=60.0))
+    lanes.postpone(replace(first, attempts=1, due_at=60.0))
 
-    assert (lanes.ready(1.0), lanes.ready(60.0)) == (3, 6)
+    assert lanes.ready() == 3
+
+
+def test_lane_of_a_second_attempt_is_not_ready() -> None:
+    lanes = Lanes()
+    for number in range(6):
+        lanes.add(Forward(sequence=number, lane="a", attempts=int(number == 0)))
+    lanes.next_due(1, now=1.0)
+
+    assert lanes.ready() == 0
 
 
 def test_event_that_is_taken_back_is_due_again() -> None:
