@@ -352,7 +352,9 @@ class _Session:
             self._check_lease()
             self._reload_at = now + _RELOAD_SECONDS
             full = self._lanes.begin_load(_now())
-            waiting = self.queue.waiting(limit=_MOST_WAITING, without=full)
+            waiting = self.queue.waiting(
+                limit=_MOST_WAITING, without=full, sequences=self._plan.sequences
+            )
             self._is_loaded = len(waiting) < _MOST_WAITING
             latest = _now() + LONGEST_PAUSE  # the clock may have been set back
             for forward in waiting:

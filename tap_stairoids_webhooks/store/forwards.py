@@ -104,11 +104,24 @@ class ForwardQueue:
         query = sa.select(CONSUMERS.c.wanted, CONSUMERS.c.sequence).where(ours)
         return {row.wanted: row.sequence for row in connection.execute(query)}
 
-    def waiting(self, *, limit: int, without: Collection[str]) -> list[Forward]:
-        """Return the first events of the queue that are no failures, oldest first."""
+    def waiting(
+        self,
+        *,
+        limit: int,
+        without: Collection[str],
+        sequences: tuple[int, int] | None = None,
+    ) -> list[Forward]:
+        """Return the first events of the queue that are no failures, oldest first.
+
+        Args:
+            without: The lanes to leave out.
+            sequences: Only events from the first of these to the second.
+        """
         columns = [c for c in FORWARDS.c if c.name != "consumer"]
         query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
         query = query.where(FORWARDS.c.lane.not_in(without))
+        if sequences is not None:
+            query = query.where(FORWARDS.c.sequence.between(*sequences))
         with self._reader.transaction("cannot be read") as connection:
             rows = connection.execute(query.order_by(FORWARDS.c.sequence).limit(limit))
             return [Forward(**row) for row in rows.mappings()]

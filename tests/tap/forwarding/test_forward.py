@@ -574,6 +574,29 @@ def test_sequences_are_delivered_again(home: EventStore, home_url: str) -> None:
     assert list(lags(home)) == ["forward"]
 
 
+def test_replay_delivers_no_other_event_that_waits(
+    home: EventStore, home_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = "tap_stairoids_webhooks.forwarding.forwarder"
+    fill(home, accounts=4, number=1)
+    with monkeypatch.context() as patch, WebhookHandler(lambda *_: BROKEN) as handler:
+        patch.setattr(f"{package}.pause_before", lambda _attempt: 3600)
+        plan = Plan(store_url=home_url, name="forward")
+        Forwarder(plan, Handler(handler.url), lambda: len(handler.requests) == 4).run()
+    with home.transaction("cannot be changed", lock=True) as connection:
+        connection.execute(sa.update(FORWARDS).values(due_at=0.0))
+
+    with WebhookHandler() as laptop:
+        replay = forward(home_url, laptop.url, "--sequence", "2..3")
+    with WebhookHandler() as handler:
+        rest = forward(home_url, handler.url, "--once")
+
+    assert (replay.exit_code, totals(replay)["delivered"]) == (0, 2)
+    assert sorted(laptop.ids) == ["evt_1_0", "evt_2_0"]
+    assert totals(rest)["delivered"] == 2
+    assert sorted(handler.ids) == ["evt_0_0", "evt_3_0"]
+
+
 @pytest.mark.slow
 def test_long_replay_keeps_its_lease(
     postgres_url: str,
