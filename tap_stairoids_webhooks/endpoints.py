@@ -57,18 +57,23 @@ class Endpoints:
         """Register `url` for `events`, signed with `secret`; return the endpoint."""
         body = {"url": url, "events": list(events), "secret": secret}
         found = _data_in(self._call("POST", self._url, body, secrets=[secret]))
-        return found if isinstance(found, dict) else {}
+        if isinstance(found, dict) and found.get("id"):
+            return found
+        raise StairoidsError(
+            "the response of Stairoids names no endpoint: run stairoids-webhooks list"
+            " to see whether it is registered"
+        )
 
     def list(self) -> list[dict[str, Any]]:
         """Return the endpoints."""
         found = _data_in(self._call("GET", self._url))
         found = found.get("webhooks") if isinstance(found, dict) else found
-        if not isinstance(found, list):
+        if not isinstance(found, list) or not all(isinstance(e, dict) for e in found):
             raise StairoidsError(
                 "Stairoids' list of webhooks has a shape this version does not know:"
                 " check --api-url"
             )
-        return [item for item in found if isinstance(item, dict)]
+        return found
 
     def delete(self, endpoint_id: str) -> None:
         """Delete an endpoint."""
@@ -84,9 +89,11 @@ class Endpoints:
 
         status, text = _response(f"{method} {url}", 2 * _SECONDS, call)
         content = _json_of(text)
-        if 200 <= status < 300:
+        is_done = 200 <= status < 300
+        if is_done and (content is not None or not text):
             return content
         msg = f"{method} {url}: Stairoids responded {status}"
+        msg += " with no JSON: check --api-url" if is_done else ""
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
         if 300 <= status < 400:
             msg += ": a redirect, which is not followed; check --api-url"

@@ -259,15 +259,19 @@ def test_response_whose_body_never_ends_is_a_timeout(
     assert "no response (timeout)" in result.output
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b" " * 5_000_000, b"\xff"])
-def test_body_that_is_no_list_of_webhooks_is_one_sentence(content: bytes) -> None:
+@pytest.mark.parametrize("command", ["register https://x.test/", "list", "delete 1"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b" " * 5_000_000, b"\xff", b"<html>Sign in</html>"]
+)
+def test_body_that_is_no_json_is_one_sentence(command: str, content: bytes) -> None:
     server = Server()
     server.response = raw(200, content)
+    words = [*command.split(), *(["--yes"] if "delete" in command else [])]
     with running(server):
-        result = run("list", "--api-url", server.url)
+        result = run(*words, "--api-url", server.url)
 
-    assert result.exit_code == 1
-    assert "has a shape this version does not know" in result.output
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "responded 200 with no JSON: check --api-url [E490]" in result.output
 
 
 def test_samples_do_not_wait_for_the_body_of_a_response() -> None:
@@ -327,6 +331,35 @@ def test_register_sends_the_secret_and_does_not_print_it(
         "events": ["signal.created"],
         "secret": SECRET,
     }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, {"data": None}, [], "x", 7, {}, {"data": [ENDPOINT]}, {"id": None}],
+    ids=json.dumps,
+)
+def test_response_without_an_endpoint_is_no_registration(
+    api: Api, content: object
+) -> None:
+    api.status, api.content = 201, content
+
+    result = run("register", "https://x.test/", "--api-url", api.url)
+
+    assert result.exit_code == 1
+    assert "names no endpoint" in result.output
+    assert "[E491]" in result.output
+
+
+@pytest.mark.parametrize(
+    "content", [{"data": None}, None, {"webhooks": None}, {"webhooks": [1]}, "x", 7]
+)
+def test_list_of_something_else_is_an_error(api: Api, content: object) -> None:
+    api.content = content
+
+    result = run("list", "--api-url", api.url)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "shape this version does not know" in result.output
 
 
 @pytest.mark.parametrize(
