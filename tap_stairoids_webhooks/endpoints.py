@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -74,6 +75,17 @@ class Endpoints:
                 " check --api-url"
             )
         return found
+
+    def others_of(self, url: str, endpoint_id: object) -> Sequence[str]:
+        """Return the ids of a URL's other endpoints; none if the key may not list."""
+        with suppress(StairoidsError):
+            return [
+                str(found.get("id"))
+                for found in self.list()
+                if str(found.get("url")).rstrip("/") == url.strip().rstrip("/")
+                and found.get("id") != endpoint_id
+            ]
+        return []
 
     def delete(self, endpoint_id: str) -> None:
         """Delete an endpoint."""

@@ -78,12 +78,17 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
       STAIROIDS_API_KEY=... STAIROIDS_WEBHOOK_SECRET=... \\
         stairoids-webhooks register https://hooks.example.com/webhooks/stairoids
     """
-    secret = environment.secrets()[0]
-    endpoint = _endpoints(api_url).register(
-        url, events=events or EVENT_TYPES, secret=secret
-    )
+    secret, endpoints = environment.secrets()[0], _endpoints(api_url)
+    endpoint = endpoints.register(url, events=events or EVENT_TYPES, secret=secret)
     endpoint.pop("secret", None)
     click.echo(json.dumps(endpoint))
+    for other in endpoints.others_of(url, endpoint["id"]):
+        text = (
+            f"the endpoint {other} has this URL too, and Stairoids sends the events of"
+            " both twice. When nothing uses its secret any more, run"
+            f" stairoids-webhooks delete {other}"
+        )
+        click.echo(f"Warning: {with_id(text)}", err=True)
 
 
 @click.command("list")

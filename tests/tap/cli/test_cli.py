@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from typing_extensions import override
 
+from stairoids_sandbox import Sandbox
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.commands import without_ids
@@ -323,14 +324,31 @@ def test_register_sends_the_secret_and_does_not_print_it(
 
     assert json.loads(result.output)["id"] == "wh_1"
     assert SECRET not in result.output
-    ((method, path, headers, body),) = api.seen
-    assert (method, path) == ("POST", "/v1/webhooks")
+    (method, path, headers, body), (then, *_) = api.seen
+    assert (method, path, then) == ("POST", "/v1/webhooks", "GET")
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert body == {
         "url": "https://x.test/",
         "events": ["signal.created"],
         "secret": SECRET,
     }
+
+
+def test_second_endpoint_of_a_url_is_a_warning() -> None:
+    """As during the rotation of a secret."""
+    with Sandbox() as sandbox:
+        key = sandbox.api_key
+        url = "https://x.test/hook"
+        options = ("--api-url", sandbox.url)
+        env = {"STAIROIDS_API_KEY": key}
+        first = run("register", url, *options, **env)
+        other = run("register", "https://x.test/other", *options, **env)
+        second = run("register", f"{url}/", *options, **env)
+
+    old = json.loads(first.stdout)["id"]
+    assert (first.stderr, other.stderr) == ("", "")
+    assert json.loads(second.stdout)["url"] == f"{url}/"
+    assert f"stairoids-webhooks delete {old} [E492]" in second.stderr
 
 
 @pytest.mark.parametrize(
