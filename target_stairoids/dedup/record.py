@@ -20,6 +20,7 @@ from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
+import simplejson
 
 from target_stairoids.dedup.order import utc
 from target_stairoids.exceptions import MessageError
@@ -101,7 +102,6 @@ def canonical_number(text: str) -> object:
 
 _NO_OBJECT = "A RECORD message lacks its record, or the record is no object."
 _OUT_OF_BOUNDS = "A record is nested too deeply or holds a number out of bounds."
-_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 _canonical_decoder = msgspec.json.Decoder(dict[str, Any], float_hook=canonical_number)
 _LONG = 4_000  # digits; Python refuses to read integers with a few more
@@ -120,11 +120,11 @@ def json_value(text: bytes | str) -> Any:  # noqa: ANN401 - any JSON
 
 
 def json_text(value: object) -> bytes:
-    """Return JSON text, also of half a surrogate pair, which JSON can spell."""
-    try:
-        return _encoder.encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, default=float).encode()
+    """Return JSON text with all digits, `NaN` and half surrogate pairs, as taps do."""
+    text: str = simplejson.dumps(
+        value, default=str, ensure_ascii=False, allow_nan=True, separators=(",", ":")
+    )
+    return text.encode(errors="backslashreplace")  # half a pair, as JSON spells it
 
 
 class Record(msgspec.Struct, gc=False, eq=False):

@@ -293,6 +293,22 @@ def test_dead_letter_that_fails_again_is_exported_unchanged(
     assert signals(target, "dead-letters", "export").stdout == exported
 
 
+@pytest.mark.parametrize("odd", [r'"\ud800"', "NaN", "-Infinity"])
+def test_dead_letter_keeps_numbers_and_texts_that_are_not_unicode(
+    target: TargetUnderTest, odd: str
+) -> None:
+    numbers = f'"a":1.00000000000000000000000001,"b":1E+400,"c":{"7" * 40}'
+    record = f'{{"id":1,"email":"jörg@acme.com","plan":{odd},{numbers}}}'
+    message = f'{{"type": "RECORD", "stream": "trials", "record": {record}}}'
+    schema = json.dumps(a_schema(plan="string", a="number"))
+    run = target.run_text(f"{schema}\n{message}\n")
+
+    exported = signals(target, "dead-letters", "export").stdout
+
+    assert run.outcomes == {"invalid": 1}
+    assert f'"record":{record[:-1]},' in exported
+
+
 def test_dead_letter_is_sent_by_its_own_mapping_only(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
