@@ -12,9 +12,7 @@ import unicodedata
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
-import msgspec
 from sqlalchemy import (
     ColumnElement,
     Select,
@@ -428,8 +426,8 @@ def _usual(text: str) -> str:
 def _mentions(json_text: bytes | str | None, wanted: Collection[str]) -> bool:
     """Return whether a JSON text contains an address, also with escapes."""
     text = json_text.decode() if isinstance(json_text, bytes) else json_text or ""
-    plain: Any = b""
-    with suppress(msgspec.MsgspecError):
-        plain = msgspec.json.encode(msgspec.json.decode(text))
-    texts = _usual(text), _usual(plain.decode())
+    plain = ""
+    with suppress(ValueError, ArithmeticError, RecursionError):
+        plain = json.dumps(json_value(text), ensure_ascii=False, default=str)
+    texts = _usual(text), _usual(plain)
     return any(one in found for found in texts for one in wanted)

@@ -186,6 +186,19 @@ def test_each_spelling_of_an_address_is_erased(
     assert done.stdout.startswith("Erased 3 claims, dead letters and keys.\n")
 
 
+@pytest.mark.parametrize("odd", [r'"\ud800"', "NaN"])
+def test_address_beside_a_value_that_is_not_json_is_erased(
+    target: TargetUnderTest, odd: str
+) -> None:
+    record = rf'{{"id": 1, "email": "J\u00f6rg@acme.con", "plan": {odd}}}'
+    message = f'{{"type": "RECORD", "stream": "trials", "record": {record}}}'
+    target.run_text(f"{json.dumps(a_schema(plan='string'))}\n{message}\n")
+
+    done = signals(target, "ledger", "erase", "--email", "jörg@acme.con", "--yes")
+
+    assert done.stdout.startswith("Erased 1 claim, dead letter or key.\n")
+
+
 def test_text_that_is_no_email_cannot_be_erased(target: TargetUnderTest) -> None:
     target.run(a_schema(), a_record(1))
 
