@@ -384,20 +384,19 @@ def flat_properties(properties: Mapping[str, Json]) -> dict[str, Scalar]:
 def _flatten(values: Mapping[str, Json], prefix: str, flat: dict[str, Scalar]) -> None:
     for name, value in values.items():
         key = f"{prefix}{name}" if prefix else name
-        kind = type(value)
-        if kind is str:
-            if value and not value.isspace():
-                flat[key] = value
-        elif kind is bool or (kind in _NUMBERS and _is_finite(value)):
-            flat[key] = value
-        elif isinstance(value, Mapping):
+        if value is None or (type(value) is str and (not value or value.isspace())):
+            continue
+        is_scalar = isinstance(value, _SCALARS)
+        if not is_scalar and isinstance(value, Mapping):
             _flatten(value, f"{key}.", flat)
-        elif value is not None:
-            if not _is_finite(value):
-                raise InvalidSignalError(
-                    f"properties.{key}: not a number that a double holds"
-                )
-            flat[key] = value if isinstance(value, str) else json_bytes(value).decode()
+            continue
+        if type(value) is not str and not _is_finite(value):
+            raise InvalidSignalError(
+                f"properties.{key}: not a number that a double holds"
+            )
+        scalar = value if is_scalar else json_bytes(value).decode()
+        if flat.setdefault(key, scalar) != scalar:
+            raise InvalidSignalError(f"properties.{key}: two values have this name")
 
 
 def _is_finite(value: Json) -> bool:

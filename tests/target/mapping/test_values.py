@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -61,6 +62,8 @@ def test_text_is_trimmed_and_numbers_become_text(
         ({"ключ": "знач", "a b": "é"}, None),
         ({"a.b": 1, "🚀": "🚀", 'with "quotes"': 2}, None),
         ({"a.b": 1, "a": {"c": 2}}, {"a.b": 1, "a.c": 2}),
+        ({"a.b": 1, "a": {"b": 1}}, {"a.b": 1}),
+        ({"a.b": None, "a": {"b": 1}}, {"a.b": 1}),
     ],
 )  # fmt: skip
 def test_properties_are_flat_scalars(
@@ -93,6 +96,23 @@ def test_number_that_no_double_holds_is_refused_at_any_depth(
         flat_properties({"a": value})
 
     assert refused.value.reason == f"{field}: not a number that a double holds"
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"a.b": 1, "a": {"b": 2}},
+        {"a": {"b": 2}, "a.b": "2"},
+        {"a": {"b.c": [1], "b": {"c": [2]}}, "d": 1},
+    ],
+)
+def test_two_values_with_one_name_are_refused(properties: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSignalError) as refused:
+        flat_properties(properties)
+
+    assert re.fullmatch(
+        r"properties\.a\.b(\.c)?: two values have this name", refused.value.reason
+    )
 
 
 @pytest.mark.parametrize("in_lists", [True, False])
