@@ -28,9 +28,9 @@ UNREADABLE = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: The digits of a Unix time in seconds, milli-, micro- or nanoseconds.
 _EPOCH_DIGITS = frozenset({10, 13, 16, 19})
-#: `/Date(…)/` is of .NET. Its offset does not change the moment.
+#: `/Date(…)/` is of .NET, in milliseconds. Its offset does not change the moment.
 _NUMBER = re.compile(
-    r"(?:/Date\()?(\d{10}(?:\d{3}){0,3}(?:\.\d+)?)(?:(?:[+-]\d{4})?\)/)?", re.ASCII
+    r"(\d{10}(?:\d{3}){0,3}(?:\.\d+)?)|/Date\((\d{13})(?:[+-]\d{4})?\)/", re.ASCII
 )
 _NANOSECONDS = {"nanos", "nanoseconds", "_nanoseconds"}
 _PARTS = {"seconds", "_seconds", *_NANOSECONDS}
@@ -162,16 +162,27 @@ def _moment(value: object) -> datetime:
         raise ValueError
     digits = number.adjusted() + 1
     if digits in _EPOCH_DIGITS:
+        if number == int(number) and _is_also_a_date(str(int(number))):
+            raise ValueError
         return _EPOCH + timedelta(microseconds=int(number.scaleb(16 - digits)))
     if digits > 14 or number != int(number):
         raise ValueError
     return _text_moment(str(int(number)))
 
 
+def _is_also_a_date(digits: str) -> bool:
+    """Return whether a Unix time of 2032 to 2036 may be `2025110514`, a date's hour."""
+    try:
+        date = datetime.fromisoformat(f"{digits[:8]}T{digits[8:14]}")
+    except ValueError:
+        return False
+    return date.year in _YEARS
+
+
 def _text_moment(text: str) -> datetime:
     text = " ".join(text.split())
     if number := _NUMBER.fullmatch(text):
-        return _moment(Decimal(number[1]))
+        return _moment(Decimal(number[1] or number[2]))
     if _PART.match(text):
         raise ValueError
     text = _COMPACT.sub(r"\1T\2", text) if _COMPACT.fullmatch(text) else text
