@@ -113,10 +113,13 @@ def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
 def compile_template(text: str, field: str) -> Template:
     """Compile a template. A lone `{{ expression }}` keeps the type of its value."""
     tree = _parsed(text, lambda: environment().parse(text))
-    for data in tree.find_all(nodes.TemplateData):
-        if mark := _BRACES.search(data.data):
+    end = 0
+    for _, kind, part in environment().lex(text):
+        start = max(text.find(part, end), end)
+        if kind == "data" and (mark := _BRACES.search(part)):
             problem = f"`{mark[0]}` opens or ends nothing"
-            raise TemplateError(text, problem, place=text.rfind(mark[0]))
+            raise TemplateError(text, problem, place=start + mark.start())
+        end = start + len(part)
     pieces = [
         node
         for part in tree.body
@@ -189,8 +192,8 @@ def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
     except TemplateSyntaxError as error:
         raise syntax_error(error, text) from None
     whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
-    for before, name, problem in chain(_wrong_names(whole), _wrong_calls(whole)):
-        found = re.search(rf"{before}({re.escape(name)})\b", text)
+    for form, name, problem in chain(_wrong_names(whole), _wrong_calls(whole)):
+        found = re.search(form % f"({re.escape(name)})", text)
         place = found.start(1) if found else max(text.find(name), 0)
         raise TemplateError(text, problem, place=place)
     for tag in whole.find_all(
@@ -203,9 +206,12 @@ def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
 
 
 def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
-    """Yield filters and tests that cannot be called: text before, name and problem."""
+    """Yield filters and tests that cannot be called: place, name and problem.
+
+    The place is a regular expression with `%s` for the name.
+    """
     functions = {"filter": environment().filters, "test": environment().tests}
-    before = {"filter": r"\|\s*", "test": r"\bis\s+(?:not\s+)?"}
+    places = {"filter": r"\|\s*%s\b", "test": r"\bis\s+(?:not\s+)?%s\b"}
     for node in tree.find_all((nodes.Filter, nodes.Test)):
         named = [(type(node).__name__.lower(), node.name)]
         kind, place = _NAMING_FILTERS.get(node.name, ("", 0))
@@ -216,10 +222,11 @@ def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
             if name not in functions[kind]:
                 known = (n for n in functions[kind] if n[0] != "_")
                 hint = suggestion(name, known)
-                yield before[kind], name, f"there is no {kind} `{name}`{hint}"
+                form = places[kind] if name == node.name else "['\"]%s['\"]"
+                yield form, name, f"there is no {kind} `{name}`{hint}"
         if problem := _wrong_arguments(node, functions[named[0][0]].get(node.name)):
             kind, name = named[0]
-            yield before[kind], name, f"the {kind} `{name}`: {problem}"
+            yield places[kind], name, f"the {kind} `{name}`: {problem}"
 
 
 def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> str:
@@ -254,10 +261,10 @@ def _wrong_calls(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
             case nodes.Name(name=name) if name not in known:
                 hint = f"; did you mean the filter `| {name}`?"
                 hint = hint if name in environment().filters else _NO_FUNCTIONS
-                yield r"\b", name, f"there is no function `{name}`{hint}"
+                yield r"(?<![.\w])%s\s*\(", name, f"there is no function `{name}`{hint}"
             case nodes.Getattr(attr=name) if name not in _METHODS:
                 hint = suggestion(name, _METHODS)
-                yield r"\.\s*", name, f"there is no method `{name}`{hint}"
+                yield r"\.\s*%s\s*\(", name, f"there is no method `{name}`{hint}"
 
 
 # Readers

@@ -313,6 +313,12 @@ def test_paths_of_a_template(template: str, paths: set[Any]) -> None:
         ("{{ $email }}", 'as `record["First name"]`', 3),
         ("{{ a & b }}", "unexpected char '&'", 5),
         ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?", 7),
+        ("{{ a | defned or a is defned }}", "no filter `defned`", 7),
+        ("{{ b }} }} {{ b }}", "`}}` opens or ends nothing", 8),
+        ("{{ foo | map('foo') }}", "no filter `foo`", 14),
+        ("{{ is_x and b is is_x }}", "no test `is_x`", 17),
+        ("{{ now or x.now or now() }}", "no function `now`", 19),
+        ("{{ a.foo or a.foo() }}", "no method `foo`", 14),
         ("{{ a is defned }}", "no test `defned`; did you mean `defined`?", 8),
     ],
 )
