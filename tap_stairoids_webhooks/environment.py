@@ -36,7 +36,7 @@ DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 DEFAULT_FORWARDER = "forward"
 _NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
-_PATH = r"^/(?!(healthz|readyz)/*$)[^?#]*$"  # these two show the state of the app
+_PATH = r"^/(?!(healthz|readyz)/*$)[^?#\s]*\Z"  # they show the state of the app
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 

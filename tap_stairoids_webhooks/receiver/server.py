@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import threading
@@ -89,7 +90,7 @@ class Receiver:
         admin: Admin | None = None,
     ) -> None:
         is_health = unquote(path).rstrip("/") == HEALTH_PATH
-        if not path.startswith("/") or "?" in path or "#" in path or is_health:
+        if not re.fullmatch(r"/[^?#\s]*", path) or is_health:
             raise ConfigError(f"--path must be a path such as /hooks, not {path!r}")
         with ExitStack() as opened:
             self._socket = opened.enter_context(_listen(host, port))

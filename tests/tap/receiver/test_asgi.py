@@ -96,6 +96,7 @@ def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
         ("STAIROIDS_WEBHOOK_SECRET", "", "no webhook secret"),
         ("STAIROIDS_WEBHOOKS_MAX_BODY", "much", "STAIROIDS_WEBHOOKS_…: "),
         ("STAIROIDS_WEBHOOKS_PATH", "hooks", "STAIROIDS_WEBHOOKS_…: "),
+        ("STAIROIDS_WEBHOOKS_PATH", "/a b", "STAIROIDS_WEBHOOKS_…: "),
         ("STAIROIDS_WEBHOOKS_PATH", "/healthz", "STAIROIDS_WEBHOOKS_…: "),
         ("STAIROIDS_WEBHOOKS_PATH", "/readyz/", "STAIROIDS_WEBHOOKS_…: "),
         ("STAIROIDS_WEBHOOKS_STORE_URL", "mysql://host/db", "must name SQLite or"),

@@ -326,6 +326,7 @@ def test_unusable_secret_is_an_error(
         ("--host", "a..b", "cannot listen on a..b port 0: no name of a host"),
         ("--path", "hooks", "--path must be a path such as /hooks, not 'hooks'"),
         ("--path", "/hooks?a=b", "--path must be a path such as /hooks, not"),
+        ("--path", "/a b", "--path must be a path such as /hooks, not '/a b'"),
         ("--path", "/healthz/", "--path must be a path such as /hooks, not"),
     ],
 )
