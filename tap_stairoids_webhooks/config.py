@@ -40,9 +40,10 @@ class TapConfig(msgspec.Struct, frozen=True, kw_only=True):
         since: Only events received at this time or later, such as `2026-01-31` or
             `2026-01-31T12:00:00Z`. Without an offset it is UTC. `erasures` has earlier
             events too.
-        consumer: A name for the consumer of these events. With it a run stores which
-            events have arrived, as its incoming state proves, and `stairoids-webhooks
-            prune` keeps the others. Without it a run acknowledges nothing.
+        consumer: A name for the consumer of these events, which no other tap or
+            connection has. With it a run stores which events have arrived, as its
+            incoming state proves, and `stairoids-webhooks prune` keeps the others.
+            Without it a run acknowledges nothing.
     """
 
     store_url: Annotated[str, Meta(title="Store URL", extra_json_schema=SECRET)] = (

@@ -125,7 +125,7 @@ class Reading:
         if through > sequence:
             logger.warning(
                 "Events after %d and up to %d were pruned before this state had them;"
-                " the setting consumer prevents that",
+                " the setting consumer, with another name in each tap, prevents that",
                 sequence,
                 through,
             )
@@ -166,5 +166,12 @@ class Reading:
         from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- as above
 
         with EventStore.open(self._config.store_url) as store:
-            acknowledge(store, consumer, by_kind)
+            is_back = acknowledge(store, consumer, by_kind)
         logger.info("Acknowledged as %s: %s", consumer, by_kind)
+        if is_back:
+            logger.warning(
+                "The consumer %s has gone back, or reads other events than in its last"
+                " run. If two taps have this name, give each its own, or prune may"
+                " remove events that one of them has not read",
+                consumer,
+            )

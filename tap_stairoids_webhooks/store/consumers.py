@@ -44,18 +44,28 @@ class Lag:
     failures: int | None = None
 
 
-def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) -> None:
+def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) -> bool:
     """Store the last sequences that a consumer has received, by kind.
 
     They replace its earlier bookmarks, even larger ones: a consumer that goes back
-    needs the events again. `ConfigError` if the consumer is a forwarder.
+    needs the events again. Return whether it goes back, or leaves out a kind. It may be
+    two taps then. `ConfigError` if the consumer is a forwarder.
     """
     with store.transaction("cannot acknowledge", lock=True) as connection:
         is_forwarder = sa.select(FORWARDERS).where(FORWARDERS.c.consumer == consumer)
         if connection.execute(is_forwarder).first() is not None:
             msg = f"the consumer {consumer!r} is a forwarder: give the tap another name"
             raise ConfigError(msg)
+        before = bookmarks_of(connection, consumer)
         set_bookmarks(connection, consumer, bookmarks)
+    return any(bookmarks.get(kind, -1) < at for kind, at in before.items())
+
+
+def bookmarks_of(connection: sa.Connection, consumer: str) -> dict[str, int]:
+    """Return the last sequence of a consumer by kind; empty for none."""
+    is_its = CONSUMERS.c.consumer == consumer
+    query = sa.select(CONSUMERS.c.wanted, CONSUMERS.c.sequence).where(is_its)
+    return {row.wanted: row.sequence for row in connection.execute(query)}
 
 
 def set_bookmarks(

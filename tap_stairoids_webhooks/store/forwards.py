@@ -15,9 +15,8 @@ import sqlalchemy as sa
 
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.store.consumers import set_bookmarks
+from tap_stairoids_webhooks.store.consumers import bookmarks_of, set_bookmarks
 from tap_stairoids_webhooks.store.schema import (
-    CONSUMERS,
     EVENTS,
     FORWARDERS,
     FORWARDS,
@@ -72,7 +71,7 @@ class ForwardQueue:
                 connection.execute(update)
                 since: str | None = found.since
                 return since
-            if self._bookmarks(connection):
+            if bookmarks_of(connection, self._name):
                 raise ConfigError(
                     f"the consumer {self._name!r} is a tap: give the forwarder another"
                     " --name"
@@ -97,12 +96,7 @@ class ForwardQueue:
     def bookmarks(self) -> dict[str, int]:
         """Return the last sequence that was taken by kind; empty for none."""
         with self._reader.transaction("cannot be read") as connection:
-            return self._bookmarks(connection)
-
-    def _bookmarks(self, connection: sa.Connection) -> dict[str, int]:
-        ours = CONSUMERS.c.consumer == self._name
-        query = sa.select(CONSUMERS.c.wanted, CONSUMERS.c.sequence).where(ours)
-        return {row.wanted: row.sequence for row in connection.execute(query)}
+            return bookmarks_of(connection, self._name)
 
     def waiting(
         self,
@@ -177,8 +171,8 @@ class ForwardQueue:
         """Forget a forwarder without a bookmark, once its queue is empty."""
         queue = sa.select(FORWARDS).where(self._is_ours)
         with self._store.transaction("cannot be changed", lock=True) as connection:
-            is_needed = self._bookmarks(connection) or connection.execute(queue).first()
-            if not is_needed:
+            bookmarks = bookmarks_of(connection, self._name)
+            if not bookmarks and connection.execute(queue).first() is None:
                 connection.execute(sa.delete(FORWARDERS).where(self._is_this))
 
     def _remove(self, connection: sa.Connection, sequences: Sequence[int]) -> None:

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.retention import prune
@@ -36,6 +38,25 @@ def test_run_acknowledges_its_incoming_state(run: Runner, filled: str) -> None:
     assert second.sequences() == []
     assert prune(filled, before="2030").removed == 10
     assert run(state=second.state).exit_code == 0
+
+
+@pytest.mark.usefixtures("filled")
+def test_two_taps_with_one_consumer_are_a_warning(run: Runner) -> None:
+    """`prune` would remove events that one of them has not read."""
+    run.config["consumer"] = "warehouse"
+    state = run().state
+    half = json.loads(json.dumps(state))
+    half["bookmarks"]["events"] = {"replication_key_value": 5}
+
+    ahead = run(state=state)
+    again = run(state=state)
+    behind = run(state=half)
+    run.config["event_types"] = ["signal.scored"]
+    other = run(state=state)
+
+    warning = "The consumer warehouse has gone back, or reads other events"
+    found = [warning in output.log for output in (ahead, again, behind, other)]
+    assert found == [False, False, True, True]
 
 
 def test_run_without_consumer_and_test_run_acknowledge_nothing(
