@@ -60,8 +60,8 @@ def converted_errors(*, wrong: _Kinds, unfinished: _Kinds) -> Iterator[None]:
         yield
     except (StairoidsError, WebhooksError) as error:
         kind: type[ConnectorError] = BrokenError
-        if isinstance(error, wrong):
-            kind = WrongConfigError
-        elif isinstance(error, unfinished):
+        if isinstance(error, unfinished):
             kind = UnfinishedError
+        elif isinstance(error, wrong):
+            kind = WrongConfigError
         raise kind(str(error), exit_code=getattr(error, "exit_code", 1)) from error

@@ -39,7 +39,7 @@ from tap_stairoids_webhooks.exceptions import (
 )
 from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
-from target_stairoids.exceptions import StairoidsError
+from target_stairoids.exceptions import LostLedgerError, StairoidsError
 from target_stairoids.sync_log.reading import LogStream, SyncLog
 
 _RECORDS = 1_000  # between two states; a stopped sync repeats at most so many
@@ -53,7 +53,7 @@ _converted_errors = partial(
         UnverifiedEventError,
         StairoidsError,
     ),
-    unfinished=(StoreUnavailableError,),
+    unfinished=(StoreUnavailableError, LostLedgerError),
 )
 
 

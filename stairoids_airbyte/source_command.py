@@ -28,6 +28,7 @@ Examples:
 Exit codes:
   0    all events are written.
   1    the config, the state or the store is wrong.
+  75   the connection to the ledger broke off. Run again.
   130  stopped by SIGINT.
   143  stopped by SIGTERM.
 

@@ -13,6 +13,8 @@ from jsonschema import Draft7Validator
 
 from stairoids_airbyte.source_command import main
 from tap_stairoids_webhooks.store.store import EventStore
+from target_stairoids.exceptions import LostLedgerError
+from target_stairoids.ledger import queries
 from tests.support.connectors import errors_in, messages_in, run_connector
 from tests.support.forks import Forked, forked
 from tests.support.ledger_builders import accept, opened
@@ -186,6 +188,23 @@ def test_source_with_a_ledger_has_the_sync_log(source: Source) -> None:
     assert sequences_in(second, "signals") == [2]
     assert sequences_in(second, "runs") == []
     assert (code, messages_in(dead_letters, "RECORD")) == (0, [])
+
+
+def test_lost_connection_to_the_ledger_is_a_transient_error(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = source.config["ledger_url"] = f"sqlite:///{source.folder}/ledger.db"
+    with opened(url) as ledger:
+        accept(ledger, 1)
+    source.choose("signals")
+
+    def fail(*_arguments: object) -> None:
+        raise LostLedgerError("The connection to the ledger broke off.")
+
+    monkeypatch.setattr(queries, "log_after", fail)
+    _, printed = source.run("read")
+
+    assert error_in(printed)["failure_type"] == "transient_error"
 
 
 def test_full_refresh_reads_all_events(source: Source) -> None:
