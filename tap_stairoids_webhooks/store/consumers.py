@@ -171,14 +171,17 @@ def lags(store: EventStore) -> dict[str, Lag]:
         result = {}
         for consumer, acknowledged_at in began.items():
             unread = pending.get(consumer, sa.false())
-            found = sa.select(EVENTS.c.received_at).where(unread)
-            first = found.order_by(EVENTS.c.sequence).limit(MOST_COUNTED).subquery()
-            count = sa.select(sa.func.count(), sa.func.min(first.c.received_at))
-            events, oldest = connection.execute(count).one()
+            first = sa.select(EVENTS.c.received_at).where(unread)
+            oldest = first.order_by(EVENTS.c.sequence).limit(1)
+            # To read no column of the events takes a third of the time.
+            some = sa.select(sa.literal(1)).where(unread).limit(MOST_COUNTED)
+            count = sa.select(sa.func.count()).select_from(some.subquery())
+            both = sa.select(count.scalar_subquery(), oldest.scalar_subquery())
+            events, oldest_at = connection.execute(both).one()
             result[consumer] = Lag(
                 acknowledged_at=acknowledged_at,
                 events=events,
-                oldest_received_at=oldest,
+                oldest_received_at=oldest_at,
                 failures=failures.get(consumer),
             )
     return result
