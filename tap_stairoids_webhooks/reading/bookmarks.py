@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,12 @@ from stairoids_common.settings import settings_from
 from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreResetError
 from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS
-from tap_stairoids_webhooks.reading.records import EVENTS, Records, all_records
+from tap_stairoids_webhooks.reading.records import (
+    ERASURES,
+    EVENTS,
+    Records,
+    all_records,
+)
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
@@ -53,6 +59,7 @@ class Reading:
             skips_unverified=settings.on_unverified == "skip",
         )
         self.records: list[Records] = all_records(self.snapshot, self._filter)
+        self._has_warned = False
 
     def marks_of(self, records: Records) -> dict[str, Any]:
         """Return the facts that the state of a stream carries beside its sequence."""
@@ -87,7 +94,7 @@ class Reading:
             return False
         if name == EVENTS:
             self._warn_of_pruned_events(sequence)
-            self._warn_of_wider_choice(sequence, marks)
+        self._warn_of_wider_choice(name, sequence, marks)
         return True
 
     def _check(self, name: str, sequence: int, marks: Mapping[str, object]) -> None:
@@ -130,10 +137,16 @@ class Reading:
                 through,
             )
 
-    def _warn_of_wider_choice(self, sequence: int, marks: Mapping[str, object]) -> None:
-        """Warn of older events that an earlier choice of events left out."""
-        unread = self._filter.beyond(EventFilter.from_json(marks))
-        if unread is not None:
+    def _warn_of_wider_choice(
+        self, name: str, sequence: int, marks: Mapping[str, object]
+    ) -> None:
+        """Warn once of older events that an earlier choice of events left out."""
+        earlier = EventFilter.from_json(marks)
+        if name != EVENTS:  # the others have no bookmark of events they leave out
+            earlier = replace(earlier, types=None)
+        unread = self._filter.beyond(earlier)
+        if unread is not None and name != ERASURES and not self._has_warned:
+            self._has_warned = True
             logger.warning(
                 "event_types or since now selects older events, but the state has"
                 " passed event %d. To read these events, run the tap once without a"

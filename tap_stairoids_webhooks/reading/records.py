@@ -31,6 +31,8 @@ Json = Any  # any JSON value; narrowed where it is read
 SEQUENCE = "sequence"
 #: Name of the stream that has every sequence.
 EVENTS = "events"
+#: Name of the stream of erased events, whatever the choice of events is.
+ERASURES = "erasures"
 # Faster than the strict parser that the receiver has used on the body.
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -176,7 +178,7 @@ def all_records(snapshot: Snapshot, selected: EventFilter) -> list[Records]:
     return [
         Records(EVENTS, EVENTS_SCHEMA, snapshot, every, _event, _event_as_is),
         Records("malformed_events", _MALFORMED, snapshot, malformed, _malformed_event),
-        ErasureRecords("erasures", _ERASURES, snapshot, nothing, _erasure),
+        ErasureRecords(ERASURES, _ERASURES, snapshot, nothing, _erasure),
         *(_records_of_type(event, snapshot, selected) for event in KNOWN_EVENTS),
     ]
 

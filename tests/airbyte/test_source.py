@@ -250,6 +250,22 @@ def test_catalog_with_a_stream_twice_or_an_unknown_mode_is_refused(
         assert sequences_in(printed) == []
 
 
+@pytest.mark.parametrize("stream", ["events", "signal_created", "malformed_events"])
+def test_earlier_since_is_a_warning_for_each_choice_of_streams(
+    source: Source, stream: str
+) -> None:
+    source.choose(stream, "erasures", "signal_scored")
+    source.config["since"] = "2024-02-01"
+    states = states_in(source.run("read")[1])
+    source.config["since"] = "2024-01-01"
+
+    _, printed = source.run("read", states)
+    _, later = source.run("read", states_in(printed))
+
+    assert printed.count("now selects older events") == 1
+    assert "now selects older events" not in later
+
+
 def test_numbers_keep_their_digits(source: Source) -> None:
     body = b'{"event":"x","a":1.10,"b":12345678901234567890123}'
     with EventStore.create(source.url) as store:
