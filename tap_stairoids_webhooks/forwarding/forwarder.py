@@ -163,7 +163,7 @@ class _Session:
         self._filter = EventFilter(types=plan.types, since=plan.since)
         self._lanes = Lanes()
         self._paused_until = self._reload_at = self._report_at = 0.0
-        self._is_loaded = False
+        self._is_loaded = self._is_behind = False
         self._reason: str | None = None
         self._stop_at: float | None = None
         self._reported: Counter[str] = Counter()
@@ -269,7 +269,7 @@ class _Session:
 
     def _wait_for_results(self) -> list[_Result]:
         results: list[_Result] = []
-        seconds = _POLL_SECONDS
+        seconds = 0.0 if self._is_behind else _POLL_SECONDS
         is_paused = time.monotonic() < self._paused_until or self._is_stopping()
         if not is_paused and self._lanes.in_flight < self._most_in_flight:
             seconds = min(seconds, self._lanes.seconds_until_due(_now()))
@@ -343,7 +343,7 @@ class _Session:
 
     def _refill(self, last: int | None) -> None:
         """Load the queue, and take new events into it while there is room."""
-        now = time.monotonic()
+        now, self._is_behind = time.monotonic(), False
         if len(self._lanes) >= _MOST_WAITING:
             self._lanes.keep_heads(_now())
         has_room = len(self._lanes) < _MOST_WAITING
@@ -369,7 +369,7 @@ class _Session:
         bookmark = page[-1].sequence if page else upper
         self._check_lease()
         self.queue.take(page, bookmark=bookmark, kinds=self._filter.kinds)
-        self.bookmark = bookmark
+        self.bookmark, self._is_behind = bookmark, bookmark < upper
         for forward in page:
             self._lanes.add(forward)
 
