@@ -31,7 +31,7 @@ Json = Any  # any JSON value; narrowed where it is read
 SEQUENCE = "sequence"
 #: Name of the stream that has every sequence.
 EVENTS = "events"
-#: Name of the stream of erased events, whatever the choice of events is.
+#: Name of the stream of erased events. No setting leaves out some of them.
 ERASURES = "erasures"
 # Faster than the strict parser that the receiver has used on the body.
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
