@@ -67,6 +67,7 @@ _NAMING_FILTERS = {
     **dict.fromkeys(("select", "reject"), ("test", 0)),
     **dict.fromkeys(("selectattr", "rejectattr"), ("test", 1)),
 }
+_SHOWN = 60  # characters of a template that is nested too deeply
 _NO_FUNCTIONS = ", because a template reads the record only"
 #: Filters that return null for a value that they cannot read.
 _LOSSY = frozenset({"iso8601", "int", "float"})
@@ -109,7 +110,25 @@ def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
     ]
 
 
+def _with_errors(
+    compile_text: Callable[[str, str], Template],
+) -> Callable[[str, str], Template]:
+    """Return a function that raises `TemplateError` for each mistake in a template."""
+
+    def compiled(text: str, field: str) -> Template:
+        try:
+            return compile_text(text, field)
+        except TemplateSyntaxError as error:
+            raise syntax_error(error, text) from None
+        except (RecursionError, SyntaxError):  # of Python, which Jinja writes
+            problem = "the template is nested too deeply"
+            raise TemplateError(text[:_SHOWN], problem) from None
+
+    return compiled
+
+
 @lru_cache(maxsize=4096)  # a SCHEMA may come again with one more column
+@_with_errors
 def compile_template(text: str, field: str) -> Template:
     """Compile a template. A lone `{{ expression }}` keeps the type of its value."""
     tree = _parsed(text, lambda: environment().parse(text))
@@ -151,6 +170,7 @@ def paths_in(text: str | None) -> frozenset[Path]:
         return frozenset()
 
 
+@_with_errors
 def compile_condition(text: str, field: str) -> Template:
     """Compile an expression such as `plan != 'free'`, written without braces."""
     whole = re.fullmatch(r"\s*\{\{(.*)\}\}\s*", text, re.DOTALL)
@@ -187,10 +207,7 @@ def _check_condition(node: nodes.Node, text: str) -> None:
 
 def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
     """Return the parsed tree, in which every filter and test exists."""
-    try:
-        tree = parse()
-    except TemplateSyntaxError as error:
-        raise syntax_error(error, text) from None
+    tree = parse()
     whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
     for form, name, problem in chain(_wrong_names(whole), _wrong_calls(whole)):
         found = re.search(form % f"({re.escape(name)})", text)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stairoids_common.error_ids import with_id
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.config import check_brackets, glob_of
 from target_stairoids.mapping.schema import StreamSchema
@@ -207,6 +208,33 @@ def test_text_that_is_the_name_of_its_field_is_a_mistake_in_an_open_schema(
 )
 def test_constant_is_no_mistake(field: str, text: str) -> None:
     a_map(PEOPLE, **item_with(field, text))
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("when", f"{'(' * 99}plan{')' * 99}"),
+        ("type", f"{{{{ {'(' * 99}email{')' * 99} }}}}"),
+        ("contact.email", f"{{{{ email{' | upper' * 999} }}}}"),
+        ("properties.x", "{% for x in email %}" * 30 + "{% endfor %}" * 30),
+        ("occurred_at", "{% if email %}" * 100 + "{% endif %}" * 100),
+    ],
+    ids=["condition", "brackets", "filters", "loops", "branches"],
+)
+def test_template_that_is_nested_too_deeply_is_a_mistake(field: str, text: str) -> None:
+    assert "nested too deeply" in mistake(**item_with(field, text))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        *("{{ email | replace }}", "{{ email is in }}", "{{ email.lowr() }}"),
+        *("{% include 'x' %}", "{% nope %}", "{# x", "{{ }}", "{{ (email }}"),
+        *("{{ email = 1 }}", "{% block a %}{% endblock %}" * 2),
+    ],
+)
+def test_each_mistake_in_a_template_has_an_id(template: str) -> None:
+    assert "[E" in with_id(mistake(**item_with("contact.email", template)))
 
 
 @pytest.mark.parametrize(
