@@ -48,9 +48,12 @@ def check(
     from target_stairoids.dry_run.reconcile import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
     from target_stairoids.target import settings_from
+    from target_stairoids.mapping.config import check_globs, check_templates
 
     settings = settings_from(config_inputs)
     click.echo("config   is valid")
+    check_globs(settings.signals)
+    check_templates(settings.signals)
     if settings.suppress or settings.suppress_path:
         click.echo(f"suppress {SuppressionList.of(settings)}")
     would_stop = catalog is not None and _would_stop(config_inputs, catalog)

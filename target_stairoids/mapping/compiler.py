@@ -15,7 +15,6 @@ from msgspec import UNSET, UnsetType
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
 from target_stairoids.mapping import people_and_companies as people
-from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.expressions.template import (
     Fields,
@@ -32,7 +31,13 @@ from target_stairoids.mapping.inference import (
     refusals,
     update_time_columns,
 )
-from target_stairoids.mapping.mistakes import literal, mistake_in, unknown_path
+from target_stairoids.mapping.mistakes import (
+    checked_template,
+    literal,
+    mistake_in,
+    unknown_path,
+    where,
+)
 from target_stairoids.mapping.privacy import HiddenColumns, is_yes, privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -259,10 +264,7 @@ class Compiler:
         is_inferred: bool = False,
     ) -> Template:
         """Compile a template and note the paths that it reads."""
-        try:
-            template = compile_text(text, field)
-        except TemplateError as error:
-            raise ConfigError(f"{self._where(field)}: {error}") from None
+        template = checked_template(compile_text, text, field, self._schema.name)
         if not is_inferred and field != "when":
             mistake = mistake_in(text, field, self._schema.properties)
             if mistake is not None:
@@ -418,7 +420,7 @@ class Compiler:
             raise ConfigError(f"{self._where(field)}: {problem}")
 
     def _where(self, field: str) -> str:
-        return f"Stream `{self._schema.name}`: `{field}` of its mapping"
+        return where(self._schema.name, field)
 
 
 _nothing = constant(None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from typing import Any
 
 from stairoids_common.config_errors import suggestion
+from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.paths import Path, path_text
-from target_stairoids.mapping.expressions.template import compile_condition
+from target_stairoids.mapping.expressions.template import Template, compile_condition
 from target_stairoids.mapping.people_and_companies import clean_domain, clean_email
 from target_stairoids.mapping.schema import StreamSchema, inner_properties, types_of
 from target_stairoids.mapping.times import likely_event_time_from
@@ -25,6 +26,21 @@ _NEAR_COLUMN = re.compile(
     r"\W*(?:(?:record|row|item|data|fields|doc|this|it|message|payload|event|source)"
     r"(?:\.|\[['\"]))?(\w+)\W*"
 )
+
+
+def where(stream: str, field: str) -> str:
+    """Return the place of a field of a mapping, in words."""
+    return f"Stream `{stream}`: `{field}` of its mapping"
+
+
+def checked_template(
+    compile_text: Callable[[str, str], Template], text: str, field: str, stream: str
+) -> Template:
+    """Compile a template or condition; `ConfigError` names its place and mistake."""
+    try:
+        return compile_text(text, field)
+    except TemplateError as error:
+        raise ConfigError(f"{where(stream, field)}: {error}") from None
 
 
 def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:

@@ -141,6 +141,7 @@ def test_check_succeeds_and_sends_nothing(
             {"signals": [{"stream": "*", "account": '{"name": "a", "name": "b"}'}]},
             "`signals[0].account`: `name` is set twice",
         ),
+        ({"signals": [{"stream": "*", "when": "plan ="}]}, "mapping: unexpected"),
         ({"namespace": "a\0"}, "`namespace` has the character NUL"),
         (
             {"signals": [{"stream": "*", "contact": "{{ canary }}"}]},

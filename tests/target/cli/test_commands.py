@@ -190,6 +190,52 @@ def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> No
     assert "`api_url`" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("item", "mistake"),
+    [
+        ({"contact": {"email": "{{ email | }}"}}, "`contact.email` of its mapping: "),
+        ({"account": {"name": "{% if x %}"}}, "`account.name` of its mapping: "),
+        ({"when": "plan ="}, "`when` of its mapping: unexpected"),
+        ({"suppress": "{{ email | emial }}"}, "there is no filter `emial`"),
+        ({"properties": {"a": {"b": ["{{ c"]}}}, "`properties.a.b` of its mapping: "),
+        ({"properties": ["{{ c", {"a": "{{ b"}]}, "`properties.a` of its mapping: "),
+        ({"source": "{{ " + "(" * 99}, "the template is nested too deeply"),
+    ],
+)
+def test_check_finds_a_mistake_in_a_mapping_without_a_catalog(
+    target: TargetUnderTest, item: dict[str, Any], mistake: str
+) -> None:
+    done = signals(target, "check", signals=[{"stream": "*", **item}])
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: Stream `*`: `")
+    assert mistake in done.stderr
+
+
+def test_check_finds_a_mapping_that_is_hidden_by_a_glob(
+    target: TargetUnderTest,
+) -> None:
+    done = signals(target, "check", signals=[{"stream": "*"}, {"stream": "trials"}])
+
+    assert done.returncode == 1
+    assert "The mapping of stream `trials` in `signals` is never used" in done.stderr
+
+
+def test_check_passes_for_columns_that_only_a_catalog_knows(
+    target: TargetUnderTest,
+) -> None:
+    item = {
+        "stream": "*",
+        "contact": {"email": "{{ record['e-mail'] }}"},
+        "properties": ["a {b", {"plan": "{{ plan }}", "fixed": "fixed", "number": 1}],
+        "when": "plan != 'free'",
+    }
+
+    done = signals(target, "check", signals=[item])
+
+    assert done.returncode == 0, done.stderr
+
+
 CATALOG = {
     "streams": [
         {
