@@ -30,7 +30,9 @@ def next_steps(report: dict[str, Any]) -> Iterator[str]:
     is_dry = not report["run"]  # and has written no dead letters
     if changes := ", ".join(_suppression_changes(report["reasons"])):
         yield f"Suppression list: {changes}."
-    if (outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]) and not is_dry:
+    has_failed = outcomes[Outcome.INVALID] or outcomes[Outcome.REJECTED]
+    # A later state of its record closes a dead letter.
+    if has_failed and report["dead_letters"] and not is_dry:
         yield f"See which, and why: {dead_letters_command()}"
     if outcomes[Outcome.UNKNOWN] or report["recovered"].get(Outcome.UNKNOWN):
         yield (

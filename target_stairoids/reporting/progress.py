@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from stairoids_common.text import counted, duration
-from target_stairoids.reporting.next_steps import (
-    DEAD_OUTCOMES,
-    dead_letters_in,
-    next_steps,
-)
+from target_stairoids.reporting.next_steps import DEAD_OUTCOMES, next_steps
 from target_stairoids.reporting.report import Report
 
 if TYPE_CHECKING:
@@ -169,7 +165,7 @@ def _sentences(report: dict[str, Any], *, is_whole: bool) -> Iterator[tuple[int,
         )
         yield levels[entry["outcome"] in DEAD_OUTCOMES], sentence
     for sentence in next_steps(report):
-        yield levels[dead_letters_in(report["outcomes"]) > 0], sentence
+        yield levels[report["dead_letters"] > 0], sentence
 
 
 def summary(report: dict[str, Any], *, is_whole: bool) -> str:

@@ -31,6 +31,8 @@ class Report:
         unanswered: `requests` without a clear response, and how many of them were
             `found` at Stairoids, `sent_again`, or `held` for a person. The others
             are pending.
+        dead_letters: How many dead letters of the run are left. A later state of a
+            record closes its dead letter.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class Report:
         self.run = 0
         self.read = 0
         self.signals = 0
+        self.dead_letters = 0
         self.recovered: Counter[str] = Counter()
         self.unanswered: Counter[str] = Counter()
         self.types: Counter[str] = Counter()
@@ -89,6 +92,7 @@ class Report:
             "streams": {stream: dict(counts) for stream, counts in streams.items()},
             "types": dict(self.types),
             "reasons": reasons_in(self._counts),
+            "dead_letters": self.dead_letters,
             "recovered": dict(self.recovered),
             "unanswered": {name: self.unanswered[name] for name in _UNANSWERED},
             "requests": requests,

@@ -14,7 +14,6 @@ from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.reporting.next_steps import (
     check_command,
     dead_letters_command,
-    dead_letters_in,
     ledger_commands,
     with_config,
     with_configs,
@@ -86,8 +85,7 @@ def state_of(run: PastRun) -> str:
         return "running"
     if run.exit_code is None or (run.exit_code and not _is_stopped(run)):
         return "failed"
-    outcomes = run.outcomes
-    is_open = run.reason or dead_letters_in(outcomes) or outcomes.get(Outcome.PENDING)
+    is_open = run.reason or run.dead_letters or run.outcomes.get(Outcome.PENDING)
     return "attention" if is_open or run.exit_code else "ok"
 
 
@@ -106,8 +104,8 @@ def ending_of(run: PastRun) -> str:
         return run.ending
     if run.exit_code:
         return f"{'stopped' if _is_stopped(run) else 'failed'}, {run.ending}"
-    if dead := dead_letters_in(run.outcomes):
-        return f"completed, {counted(dead, 'dead letter')}"
+    if run.dead_letters:
+        return f"completed, {counted(run.dead_letters, 'dead letter')}"
     return "completed, signals left" if run.reason else "completed"
 
 

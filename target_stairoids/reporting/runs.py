@@ -15,6 +15,7 @@ from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger
+from target_stairoids.reporting.next_steps import dead_letters_in
 from target_stairoids.reporting.report import reasons_in
 from target_stairoids.reporting.run_status import Quota, Status, quota_of, statuses_of
 
@@ -45,6 +46,7 @@ class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     read: int | None = None
     outcomes: dict[str, int] = {}
+    dead_letters: int = 0
     recovered: dict[str, int] = {}
     unanswered: dict[str, int] = {}
     streams: dict[str, dict[str, int]] = {}
@@ -147,6 +149,7 @@ def _past_run(
             source=row.source,
             ending="is running" if ledger.lives(row.run) else "was killed",
             outcomes=settled | accepted,
+            dead_letters=dead_letters_in(settled),
             types=sent,
         )
     report = json.loads(row.report)

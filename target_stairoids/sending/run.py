@@ -390,7 +390,7 @@ class Run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
-        if dead := self._dead_letters_left():
+        if self._settings.fail_on_dead_letters and (dead := self._dead_letters_left()):
             return StairoidsError(
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"
@@ -398,10 +398,9 @@ class Run:
         return None
 
     def _dead_letters_left(self) -> int:
-        """Return how many dead letters must fail the run; others are closed."""
-        is_asked = self._settings.fail_on_dead_letters and not self._settings.dry_run
-        is_asked &= dead_letters_in(self.report.outcomes) > 0
-        return queries.dead_letters_of(self._ledger, self.report.run) if is_asked else 0
+        """Return how many of its dead letters are left. Later states closed others."""
+        made, run = dead_letters_in(self.report.outcomes), self.report.run
+        return min(made, queries.dead_letters_of(self._ledger, run)) if run else 0
 
     @property
     def _is_empty_baseline(self) -> bool:
@@ -422,6 +421,7 @@ class Run:
         exit_code = 0 if is_success else getattr(failure, "exit_code", 1)
         self.report.unanswered = self._scheduler.responses.unanswered
         limiter = self._scheduler.limiter
+        self.report.dead_letters = self._dead_letters_left() if is_ledger_usable else 0
         report = self.report.as_dict(
             exit_code=exit_code, requests=limiter.requests, quota=limiter.known_limit
         )

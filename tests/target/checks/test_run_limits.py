@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stairoids_sandbox import Fault, Sandbox
-from tests.support.singer_io import TargetUnderTest, a_record, a_schema, a_state
+from tests.support.commands import signals, target_command
+from tests.support.singer_io import (
+    TargetUnderTest,
+    a_record,
+    a_schema,
+    a_state,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,6 +220,21 @@ def test_run_fails_for_no_dead_letter_that_a_later_state_has_closed(
     assert older.outcomes == {"invalid": 1}
     assert (run.exit_code, run.error) == (0, "")
     assert run.outcomes == {"invalid": 1, "accepted": 1}
+
+
+def test_summary_names_no_dead_letter_that_a_later_state_has_closed(
+    target: TargetUnderTest,
+) -> None:
+    states = a_schema(), a_record(2, email=None), a_record(2)
+
+    closed = target_command(target, text_of([*states]))
+    report = signals(target, "report").stdout
+    left = target_command(target, text_of([*states, a_record(3, email=None)]))
+
+    assert "1 invalid" in closed.stderr
+    assert "See which, and why" not in closed.stderr
+    assert " completed.\n" in report
+    assert "See which, and why" in left.stderr
 
 
 def test_records_are_not_kept_with_keep_records_false(target: TargetUnderTest) -> None:

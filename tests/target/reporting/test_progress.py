@@ -229,6 +229,7 @@ def a_report(**more: Any) -> dict[str, Any]:
     """Return the part of a report that the next steps depend on."""
     outcomes = {name: more.pop(name, 0) for name in NOTHING}
     parts = {"run": 1, "exit_code": 75, "reasons": [], "recovered": {}}
+    parts["dead_letters"] = 1
     return {"outcomes": outcomes, **parts, **more}
 
 

@@ -296,7 +296,8 @@ def a_run(**fields: Any) -> PastRun:
     ("fields", "state", "words"),
     [
         ({}, "ok", "completed."),
-        ({"outcomes": {"rejected": 2, "invalid": 1}}, "attention", "3 dead letters."),
+        ({"dead_letters": 3}, "attention", "3 dead letters."),
+        ({"outcomes": {"rejected": 2, "invalid": 1}}, "ok", "completed."),  # closed
         ({"outcomes": {"pending": 2}}, "attention", "completed."),
         (
             {"reason": "A limit."},
