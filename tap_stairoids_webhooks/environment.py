@@ -11,12 +11,19 @@ from __future__ import annotations
 import logging
 import re
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Meta
 
 from stairoids_common.config_errors import WrongConfigError
-from stairoids_common.environment import check_variables, secret_error, variable_or_file
+from stairoids_common.environment import (
+    check_variables,
+    environment_config,
+    secret_error,
+    variable_or_file,
+)
+from stairoids_common.settings import struct_schema
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -30,13 +37,16 @@ ADMIN_TOKEN_VARIABLE = "STAIROIDS_WEBHOOKS_ADMIN_TOKEN"  # noqa: S105 -- a name,
 SECRET_SETTINGS = ("admin_token",)
 DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
+HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
 DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
 DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
 DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 DEFAULT_FORWARDER = "forward"
 _NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
-_PATH = r"^/(?!(healthz|readyz)/*$)[^?#\s]*\Z"  # they show the state of the app
+#: The settings of `create_app`. Its server has an address and logs of its own.
+_OF_APP = ("path", "max_body", "min_free", "forward", "store_url")
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
@@ -61,7 +71,7 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: _Port = 8880
-    path: Annotated[str, Meta(pattern=_PATH)] = DEFAULT_PATH
+    path: str = DEFAULT_PATH
     max_body: Annotated[int, Meta(ge=1)] = DEFAULT_MAX_BODY_BYTES
     min_free: Annotated[int, Meta(ge=0)] = DEFAULT_MIN_FREE_BYTES
     admin_port: _Port | None = None
@@ -73,15 +83,28 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def receiver_settings() -> ReceiverSettings:
-    """Read the settings of the receiver from the environment only."""
-    names = ReceiverSettings.__struct_fields__
+    """Read the settings of an ASGI application from the environment only."""
+    known = struct_schema(ReceiverSettings)["properties"]
     try:
-        check_variables(PREFIX, (*names, *SECRET_SETTINGS), warns=True)
-        given = {name: variable_or_file(PREFIX + name.upper()) for name in names}
-        found = {name: text for name, text in given.items() if text is not None}
-        return msgspec.convert(found, ReceiverSettings, strict=False)
-    except (msgspec.ValidationError, WrongConfigError) as error:
-        raise ConfigError(f"{PREFIX}…: {error}") from None
+        check_variables(PREFIX, (*known, *SECRET_SETTINGS), warns=True)
+        schema = {"properties": {name: known[name] for name in _OF_APP}}
+        found = environment_config(schema, PREFIX)
+    except WrongConfigError as error:
+        raise ConfigError(str(error)) from None
+    settings = msgspec.convert(found, ReceiverSettings, strict=False)
+    check_path(f"{PREFIX}PATH", settings.path, HEALTH_PATH, READY_PATH)
+    if settings.forward is not None:
+        raise ConfigError(
+            "STAIROIDS_WEBHOOKS_FORWARD: run stairoids-webhooks forward beside this app"
+        )
+    return settings
+
+
+def check_path(name: str, path: str, *taken: str) -> None:
+    """Refuse the value of a setting that is no path, or that is taken."""
+    is_taken = unquote(path).rstrip("/") in taken
+    if not re.fullmatch(r"/[^?#\s]*", path) or is_taken:
+        raise ConfigError(f"{name} must be a path such as /hooks, not {path!r}")
 
 
 def forwarders_in(text: str) -> dict[str, str]:

@@ -12,12 +12,11 @@ if TYPE_CHECKING:
 
 def create_app() -> EmbeddedReceiver:
     """Return the receiver as an ASGI application, configured by the environment."""
-    from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- `--help` needs none of it
+    from stairoids_common.error_ids import with_id  # noqa: PLC0415 -- `--help` needs none of it
+    from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- as above
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver  # noqa: PLC0415 -- as above
 
-    settings = receiver_settings()
-    if settings.forward is not None:
-        raise ConfigError(
-            "STAIROIDS_WEBHOOKS_FORWARD: run stairoids-webhooks forward beside this app"
-        )
-    return EmbeddedReceiver(settings)
+    try:
+        return EmbeddedReceiver(receiver_settings())
+    except ConfigError as error:
+        raise ConfigError(with_id(str(error))) from None

@@ -19,7 +19,11 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from stairoids_common.time import timestamp
-from tap_stairoids_webhooks.environment import DEFAULT_MAX_BODY_BYTES, DEFAULT_PATH
+from tap_stairoids_webhooks.environment import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_PATH,
+    HEALTH_PATH,
+)
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedRequestError, StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
@@ -34,7 +38,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 ALIAS_PATH = "/webhook/stairoids"
-HEALTH_PATH = "/healthz"
 RESPONSE_SECONDS = 8.0  # after the end of the head; Stairoids gives up after 10
 
 #: Every result that a request can have, so that each counter starts from 0.

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import time
 
+from stairoids_common.error_ids import with_id
 from tap_stairoids_webhooks import environment
-from tap_stairoids_webhooks.environment import ReceiverSettings
+from tap_stairoids_webhooks.environment import READY_PATH, ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.receiver.app import (
     Receive,
@@ -64,7 +65,7 @@ class EmbeddedReceiver:
             await send_response(send, 503, b"store_unavailable", retry_after)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path == "/readyz":
+        if path == READY_PATH:
             is_ready = not any(problems_of(running.app, running.commits).values())
             text = b"ready" if is_ready else b"not ready"
             await send_response(send, 200 if is_ready else 503, text)
@@ -76,7 +77,8 @@ class EmbeddedReceiver:
         try:
             running = await self._start()
         except WebhooksError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            message = with_id(str(error))
+            await send({"type": "lifespan.startup.failed", "message": message})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import signal
 import socket
 import threading
@@ -15,7 +14,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Self, cast
-from urllib.parse import unquote
 
 import uvicorn
 from typing_extensions import override
@@ -26,6 +24,8 @@ from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_MIN_FREE_BYTES,
     DEFAULT_PATH,
+    HEALTH_PATH,
+    check_path,
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreUnavailableError
 from tap_stairoids_webhooks.log_lines import LogLine
@@ -35,7 +35,7 @@ from tap_stairoids_webhooks.receiver.admin.metrics import (
     CommitHistograms,
     ReceiverStatus,
 )
-from tap_stairoids_webhooks.receiver.app import HEALTH_PATH, ReceiverApp
+from tap_stairoids_webhooks.receiver.app import ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.housekeeping import Housekeeping, logged_error
 from tap_stairoids_webhooks.receiver.http_limits import (
@@ -89,9 +89,7 @@ class Receiver:
         min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
         admin: Admin | None = None,
     ) -> None:
-        is_health = unquote(path).rstrip("/") == HEALTH_PATH
-        if not re.fullmatch(r"/[^?#\s]*", path) or is_health:
-            raise ConfigError(f"--path must be a path such as /hooks, not {path!r}")
+        check_path("--path", path, HEALTH_PATH)
         with ExitStack() as opened:
             self._socket = opened.enter_context(_listen(host, port))
             admin_socket = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -94,11 +95,15 @@ def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("STAIROIDS_WEBHOOK_SECRET", "", "no webhook secret"),
-        ("STAIROIDS_WEBHOOKS_MAX_BODY", "much", "STAIROIDS_WEBHOOKS_…: "),
-        ("STAIROIDS_WEBHOOKS_PATH", "hooks", "STAIROIDS_WEBHOOKS_…: "),
-        ("STAIROIDS_WEBHOOKS_PATH", "/a b", "STAIROIDS_WEBHOOKS_…: "),
-        ("STAIROIDS_WEBHOOKS_PATH", "/healthz", "STAIROIDS_WEBHOOKS_…: "),
-        ("STAIROIDS_WEBHOOKS_PATH", "/readyz/", "STAIROIDS_WEBHOOKS_…: "),
+        ("STAIROIDS_WEBHOOKS_MAX_BODY", "much", "MAX_BODY` must be of type integer"),
+        ("STAIROIDS_WEBHOOKS_MAX_BODY", "0", "MAX_BODY` must be at least 1"),
+        ("STAIROIDS_WEBHOOKS_MIN_FREE", "-1", "MIN_FREE` must be at least 0"),
+        ("STAIROIDS_WEBHOOKS_PATH", "hooks", "PATH must be a path such as /hooks"),
+        ("STAIROIDS_WEBHOOKS_PATH", "/a b", "PATH must be a path such as /hooks"),
+        ("STAIROIDS_WEBHOOKS_PATH", "/a?b", "PATH must be a path such as /hooks"),
+        ("STAIROIDS_WEBHOOKS_PATH", "/healthz", "PATH must be a path such as /hooks"),
+        ("STAIROIDS_WEBHOOKS_PATH", "/readyz/", "PATH must be a path such as /hooks"),
+        ("STAIROIDS_WEBHOOKS_PATH_FILE", "/none", "PATH_FILE cannot be read"),
         ("STAIROIDS_WEBHOOKS_STORE_URL", "mysql://host/db", "must name SQLite or"),
         ("STAIROIDS_WEBHOOKS_STOR_URL", "x", "did you mean"),
         ("STAIROIDS_WEBHOOKS_FORWARD", "https://x", "forward beside this app"),
@@ -110,5 +115,18 @@ def test_wrong_environment_is_one_sentence(
     monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv(name, text)
 
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as refused:
         create_app()
+
+    assert re.search(r" \[E\d+\]$", str(refused.value))
+
+
+def test_settings_of_addresses_and_logs_are_not_read(
+    monkeypatch: pytest.MonkeyPatch, store_url: str
+) -> None:
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("STAIROIDS_WEBHOOKS_STORE_URL", store_url)
+    for name in ("PORT", "ADMIN_PORT", "LOG_LEVEL", "LOG_FORMAT", "ALLOW_HTTP"):
+        monkeypatch.setenv(f"STAIROIDS_WEBHOOKS_{name}", "odd")
+
+    create_app()
