@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
 
 _SHOWN = 10  # ids
+_FORMS = " Write a key as `42`, `trial_id=42`, or a JSON array of its columns."
 
 
 @click.command()
@@ -72,7 +75,7 @@ def _show(name: str, ids: list[str]) -> None:
 @click.command()
 @click.option("--email", help="The person's email address.")
 @click.option(
-    "--key", help="The record's key. A key of several columns is a JSON array."
+    "--key", help="The record's key: 42, trial_id=42, or a JSON array of its columns."
 )
 @format_option()
 @with_ledger
@@ -114,7 +117,7 @@ def find(
     if rows:
         print_table(header, [[cell or "-" for cell in row] for row in rows])
     else:
-        click.echo("The ledger has no such signal.")
+        click.echo(f"The ledger has no such signal.{_FORMS if key else ''}")
 
 
 def _keys(key: str | None) -> list[str]:
@@ -122,12 +125,19 @@ def _keys(key: str | None) -> list[str]:
     if not key:
         return []
     values = _read(key)
-    parts = [str(v) for v in values] if isinstance(values, list) else [key]
+    keys = [[str(v) for v in values] if isinstance(values, list) else [key]]
+    first, *named = re.split(r"(?:^|, )[^=]+=", key)  # `region=eu, id=42`
+    keys += [named] if named and not first else []
+    arrays = [array for parts in keys for array in _arrays(parts)]
+    return [key, *arrays, *map(key_digest, arrays)]
+
+
+def _arrays(parts: Sequence[str]) -> Iterator[str]:
+    """Yield a key as JSON arrays, in which a part may be a text or a number."""
     numbers = [
         [p, n] if isinstance(n := _read(p), (int, float)) else [p] for p in parts
     ]
-    arrays = list(map(json_array, itertools.product(*numbers)))
-    return [*arrays, *map(key_digest, arrays)]
+    return map(json_array, itertools.product(*numbers))
 
 
 def _read(text: str) -> object:

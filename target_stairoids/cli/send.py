@@ -12,7 +12,12 @@ import msgspec
 from stairoids_common.cli import TEXT_FILE, format_option, print_table
 from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError
-from target_stairoids.cli.options import clear_errors, config_option, log_the_run
+from target_stairoids.cli.options import (
+    clear_errors,
+    config_option,
+    key_text,
+    log_the_run,
+)
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.exceptions import ConfigError
@@ -29,7 +34,7 @@ _OBJECTS = {
 
 @click.command()
 @click.argument("messages", type=TEXT_FILE, required=False)
-@click.option("--key", help="Send the records with this key: 42, or '[\"eu\",42]'.")
+@click.option("--key", help="Send the records with this key: 42, id=42, '[\"eu\",42]'.")
 @click.option("--limit", type=click.IntRange(min=1), help="Send the first so many.")
 @click.option("--stream", help="Only records of this stream.")
 @click.option("--json", "text", help="Send this signal, as the API takes it.")
@@ -143,8 +148,12 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
         except ValueError:
             raise ConfigError("--key is not a JSON array.") from None
     texts = [str(value) for value in values]
-    return isinstance(record, dict) and any(
-        [str(value_at(record, name)) for name in names] == texts for names in keys
+    if not isinstance(record, dict):
+        return False
+    found = [{name: value_at(record, name) for name in names} for names in keys]
+    return any(
+        [str(value) for value in key.values()] == texts or key_text(key) == wanted
+        for key in found
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -624,6 +625,27 @@ def test_signals_of_a_record_are_found_by_its_key(
     assert found_signals(target, "--key", "13") == []
 
 
+@pytest.mark.parametrize("keep_keys", [True, False])
+def test_record_is_found_by_its_key_in_the_form_of_each_command(
+    target: TargetUnderTest, *, keep_keys: bool
+) -> None:
+    target.config["keep_keys"] = keep_keys
+    schema = a_schema(key=["id", "region"], region="string")
+    target.run(schema, a_record(2, region="a=b"), a_record(3, region="eu", email=None))
+
+    (accepted,) = found_signals(target, "--email", "u2@example.com")
+    explained = text_of([schema, a_record(2, region="a=b")])
+    explain = command(target, "explain", text=explained).stdout.split("  ")[2]
+    listed = command(target, "dead-letters", "list", "--with-key").stdout
+    dead_letter = re.split(" {2,}", listed.splitlines()[1])[2]
+
+    assert (explain, dead_letter) == ("id=2, region=a=b", "id=3, region=eu")
+    assert found_signals(target, "--key", explain) == [accepted]
+    assert found_signals(target, "--key", accepted["key"]) == [accepted]
+    (invalid,) = found_signals(target, "--key", dead_letter)
+    assert invalid["outcome"] == "invalid"
+
+
 def test_dead_letters_and_open_claims_are_found_too(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
@@ -648,6 +670,8 @@ def test_find_needs_an_address_or_a_key(target: TargetUnderTest) -> None:
     assert "not an email address" in command(target, "find", "--email", "ann").stderr
     nobody = command(target, "find", "--email", "nobody@example.com")
     assert nobody.stdout == "The ledger has no such signal.\n"
+    no_key = command(target, "find", "--key", "9").stdout
+    assert "Write a key as `42`, `trial_id=42`, or a JSON array" in no_key
 
 
 @pytest.mark.usefixtures("short_backoff")

@@ -53,6 +53,7 @@ def emails_in(sandbox: Sandbox) -> list[str]:
         (["--limit", "2"], ["u1@example.com", "u2@example.com"]),
         (["--limit", "1", "--stream", "shops"], ["u7@example.com"]),
         (["--key", '["us",7]'], ["u7@example.com"]),
+        (["--key", "region=us, id=7"], ["u7@example.com"]),
     ],
 )
 def test_chosen_records_are_sent_and_their_ids_printed(
