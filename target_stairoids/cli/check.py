@@ -10,7 +10,8 @@ import click
 
 from stairoids_common.cli import TEXT_FILE
 from stairoids_common.config_errors import repaired
-from stairoids_common.text import as_message, counted, one_line
+from stairoids_common.error_ids import with_id
+from stairoids_common.text import counted, one_line
 from target_stairoids.cli.options import clear_errors, config_option, online_option
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.reporting.next_steps import with_configs
@@ -47,13 +48,13 @@ def check(
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dry_run.reconcile import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
-    from target_stairoids.target import settings_from
     from target_stairoids.mapping.config import check_globs, check_templates
+    from target_stairoids.target import settings_from
 
     settings = settings_from(config_inputs)
-    click.echo("config   is valid")
     check_globs(settings.signals)
     check_templates(settings.signals)
+    click.echo("config   is valid")
     if settings.suppress or settings.suppress_path:
         click.echo(f"suppress {SuppressionList.of(settings)}")
     would_stop = catalog is not None and _would_stop(config_inputs, catalog)
@@ -72,7 +73,7 @@ def check(
             known = (
                 "are not compared, as `signals` names no stream. Use `preview --online`"
             )
-        click.echo(f"signals  {as_message(with_configs(str(error or known)))}")
+        click.echo(f"signals  {with_id(with_configs(str(error or known)))}")
         if error is not None:
             raise click.exceptions.Exit(error.exit_code)
     else:
@@ -104,8 +105,8 @@ def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
         click.echo(one_line(f"         {stream} -> {mapping.name}: {found}"))
     refusals = [s.refusal for s in preview.streams.values() if s.refusal is not None]
     for _, reason in refusals:
-        text = as_message(with_configs(reason))
-        click.echo(f"         A run would stop here. {text}")
+        text = f"A run would stop here. {with_configs(reason)}"
+        click.echo(f"         {with_id(text)}")
     return bool(refusals)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from stairoids_common.cli import echo_json, format_option, print_table
-from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.text import as_message, counted, duration, one_line
+from stairoids_common.error_ids import WrongUsageError, with_id
+from stairoids_common.text import counted, duration, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
@@ -122,7 +122,8 @@ def _show(found: Preview, settings: Settings, first_run: str) -> None:
     )
     _show_signals(found)
     for reason in found.stops:
-        click.secho(f"A run would stop here. {as_message(reason)}\n", bold=True)
+        text = with_id(f"A run would stop here. {reason}")
+        click.secho(f"{text}\n", bold=True)
     click.echo(f"{counted(found.to_send, 'signal')} would be sent.")
     if (most := settings.max_signals_per_run or found.to_send) < found.to_send:
         click.echo(f"Each run sends at most {most:,} (`max_signals_per_run`).")
@@ -132,7 +133,7 @@ def _show(found: Preview, settings: Settings, first_run: str) -> None:
         click.echo(f"At the rate limit that takes about {', '.join(times)}.")
     click.echo("Nothing was sent and nothing was written.")
     if first_run:
-        click.echo(f"First-run check: {as_message(first_run)}")
+        click.echo(with_id(f"First-run check: {first_run}"))
 
 
 def _compare(

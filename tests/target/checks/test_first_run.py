@@ -433,6 +433,8 @@ def test_preview_and_check_compare_with_stairoids_only_if_asked(
     for done in (online, as_json, check_online):
         assert "`singer`" in done.stdout
         assert "--source singer" in done.stdout
+    assert "[E018]" in online.stdout
+    assert "[E018]" in check_online.stdout
     del target.config["signals"]
     inferred = command(target, "check", "--online")
     assert (inferred.returncode, "are not compared" in inferred.stdout) == (0, True)
