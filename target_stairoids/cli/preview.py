@@ -34,6 +34,9 @@ _EXPLANATIONS = {
     Outcome.TOO_OLD: "older than `max_event_age_days`",
     Outcome.BASELINED: "remembered as seen",
 }
+_DUPLICATE_ONCE = (
+    "nothing to do: a state of this record was sent or remembered before (`send: once`)"
+)
 
 
 @click.command()
@@ -270,6 +273,9 @@ def _explain(
     key = {name: value_at(observation.record, name) for name in names}
     outcome = str(observation.outcome)
     reason = observation.reason or _EXPLANATIONS.get(observation.outcome, "")
+    is_once = mapping is not None and mapping.send == "once"
+    if observation.outcome is Outcome.DUPLICATE and is_once:
+        reason = observation.reason or _DUPLICATE_ONCE
     if output_format == "json":
         row = {
             "outcome": outcome,

@@ -531,6 +531,20 @@ def test_explain_shows_a_key_with_a_fraction(target: TargetUnderTest) -> None:
     assert done.stdout.split()[:3] == ["would_send", "trials", "id=1.5"]
 
 
+def test_explain_does_not_say_that_a_state_behind_once_was_sent(
+    target: TargetUnderTest,
+) -> None:
+    items = [{"stream": "trials", "send": "once"}]
+    target.config["signals"] = items
+    target.run(a_schema(plan="string"), a_record(1, plan="a"))
+    messages = text_of([a_schema(plan="string"), a_record(1, plan="b")])
+
+    done = signals(target, "explain", text=messages)
+
+    assert done.stdout.startswith("duplicate   trials  id=1  nothing to do: a state of")
+    assert "this state" not in done.stdout
+
+
 @pytest.mark.parametrize(
     "messages", [[], [a_schema()], [{"type": "STATE", "value": {}}]]
 )
