@@ -101,12 +101,14 @@ def list_dead_letters(
     if output_format == "json":
         for row in rows:
             click.echo(json.dumps(row))
-        return
-    limit = chosen["limit"] or _MAX_ROWS
-    _show(rows[:limit], with_key=with_key)
-    if len(rows) > limit:
-        click.echo(f"{len(rows) - limit} more: --limit {len(rows)} shows them.")
-    click.echo(f"\nLedger {ledger.name}")
+    elif rows or not chosen["ids"]:
+        limit = chosen["limit"] or _MAX_ROWS
+        _show(rows[:limit], with_key=with_key)
+        if len(rows) > limit:
+            click.echo(f"{len(rows) - limit} more: --limit {len(rows)} shows them.")
+        click.echo(f"\nLedger {ledger.name}")
+    numbers = [dead.id for dead in found]
+    _refuse_others(numbers, chosen["ids"], "not there, or not chosen")
 
 
 def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
@@ -280,11 +282,15 @@ def _summarise(
 
     `others` is why the others were not. With `err`, stdout has messages.
     """
-    left = sorted({*ids} - {*found})
     if found:
-        total = counted(len(found) + len(left), "dead letter")
+        total = counted(len({*found, *ids}), "dead letter")
         click.echo(f"{len(found)} of {total} {done}.", err=err)
-    if left:
+    _refuse_others(found, ids, others)
+
+
+def _refuse_others(found: Sequence[int], ids: Sequence[int], others: str) -> None:
+    """End with 1 and name the dead letters that were not found, if there are any."""
+    if left := sorted({*ids} - {*found}):
         sentence = "Dead letter {} is" if len(left) == 1 else "Dead letters {} are"
         text = (
             f"{sentence.format(', '.join(map(str, left)))} {others}. Compare the ids "
@@ -318,7 +324,11 @@ def discard(
 
     found = [dead.id for dead in _find(ledger, ids=ids)]
     many = "dead letters with these ids are there."
-    if is_confirmed(counted(len(found), "dead letter with these ids is there.", many)):
+    if not found:
+        _refuse_others(found, ids, "not there")
+    elif is_confirmed(
+        counted(len(found), "dead letter with these ids is there.", many)
+    ):
         with ledger.transaction() as transaction:
             stored.discard(transaction, found)
         _summarise(found, ids, "discarded", others="not there")

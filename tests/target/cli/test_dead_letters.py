@@ -433,6 +433,12 @@ def test_discard_deletes_a_dead_letter(target: TargetUnderTest) -> None:
     [
         (["discard", "7", "--yes"], "Dead letter 7 is not there."),
         (["discard", "9", "7", "--yes"], "Dead letters 7, 9 are not there."),
+        (["discard", "9", "--dry-run"], "Dead letter 9 is not there."),
+        (["list", "7"], "Dead letter 7 is not there, or not chosen."),
+        (
+            ["list", "7", "--format", "json"],
+            "Dead letter 7 is not there, or not chosen.",
+        ),
         (
             ["resolve", "7", "--delivered"],
             "Dead letter 7 is not there, or not `unknown`.",
@@ -497,6 +503,18 @@ def test_wrong_age_is_a_usage_error(target: TargetUnderTest) -> None:
 
     assert done.returncode == 2
     assert "not an age (90d, 12h, 30m) or a time (2026-01-31)." in done.stderr
+
+
+def test_list_shows_the_dead_letters_that_are_there(target: TargetUnderTest) -> None:
+    target.run(a_schema(), a_record(1, email=None))
+
+    done = signals(target, "dead-letters", "list", "1", "7")
+
+    assert done.returncode == 1
+    assert "1   trials  invalid" in done.stdout
+    assert (
+        done.stderr == f"Error: Dead letter 7 is not there, or not chosen. {COMPARE}\n"
+    )
 
 
 def test_key_is_shown_with_the_option_only(target: TargetUnderTest) -> None:
