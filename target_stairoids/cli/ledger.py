@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import TYPE_CHECKING, TextIO
@@ -16,10 +16,12 @@ from stairoids_common.text import as_code, as_message, counted, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError, LedgerError, StairoidsError
+from target_stairoids.mapping.signals_setting import MappingItem
 from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.settings import Settings
 
 
 def _named(name: str) -> str:
@@ -230,9 +232,32 @@ def rename(
     for before, after in ((old, new), source or ("", None), mapping or ("", None)):
         if before == after:
             raise WrongUsageError("The old and the new name are the same.")
-    names = names_for(new or old, click.get_current_context().obj.signals)
+    settings = click.get_current_context().obj
+    names = names_for(new or old, settings.signals)
     maintenance.rename(ledger, old, new, names=names, source=source, mapping=mapping)
     click.echo(f"Renamed. The signals of {_named(old)} are not sent again.")
+    new_names = {"source": source and source[1], "name": mapping and mapping[1]}
+    if lacking := list(_lacking(settings, old, new, **new_names)):
+        click.echo(
+            f"The config does not have the new name yet. Set {' and '.join(lacking)} "
+            "for this stream before the next run."
+        )
+
+
+def _lacking(
+    settings: Settings, old: str, new: str | None, source: str | None, name: str | None
+) -> Iterator[str]:
+    """Yield each new name that the config lacks, with its field in `signals`."""
+    from target_stairoids.mapping.config import items_of
+
+    stream, items = new or old, items_of(new or old, settings.signals)
+    if not items and (items := items_of(old, settings.signals)):
+        yield _named(f"stream: {stream}")
+    items = items or [MappingItem(stream="*")]
+    if source and source not in {i.source or settings.default_source for i in items}:
+        yield _named(f"source: {source}")
+    if name and name not in {item.mapping_name(stream) for item in items}:
+        yield _named(f"name: {name}")
 
 
 @ledger.command("reset-order")

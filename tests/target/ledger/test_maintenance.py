@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Engine, event, select
@@ -296,6 +296,37 @@ def test_rerun_of_a_renamed_stream_adds_no_second_dead_letter(
 
     assert renamed == again == [1, 2]
     assert ids() == [1]
+
+
+@pytest.mark.parametrize(
+    ("words", "items", "lacking"),
+    [
+        (["leads"], [{"stream": "trials"}], "`stream: leads`"),
+        (["leads"], [{"stream": "leads"}], ""),
+        (["leads"], [{"stream": "*"}], ""),
+        (["leads"], [], ""),
+        (["--source", "singer", "crm"], [{"stream": "trials"}], "`source: crm`"),
+        (["--source", "singer", "crm"], [{"stream": "*", "source": "crm"}], ""),
+        (["--mapping", "trials", "x"], [], "`name: x`"),
+        (["--mapping", "trials", "x"], [{"stream": "trials", "type": "x"}], ""),
+        (
+            ["leads", "--source", "singer", "crm"],
+            [{"stream": "trials"}],
+            "`stream: leads` and `source: crm`",
+        ),
+    ],
+)
+def test_rename_names_the_fields_that_the_config_lacks(
+    target: TargetUnderTest, words: list[str], items: list[Any], lacking: str
+) -> None:
+    target.run(a_schema(), a_record(1))
+
+    done = signals(target, "ledger", "rename", "trials", *words, signals=items)
+
+    sentence = "The config does not have the new name yet. Set "
+    assert done.returncode == 0, done.stderr
+    assert (sentence in done.stdout) == bool(lacking)
+    assert f"{lacking} for this stream" in done.stdout or not lacking
 
 
 def test_rename_that_is_refused_changes_no_part(target: TargetUnderTest) -> None:
