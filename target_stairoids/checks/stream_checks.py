@@ -7,7 +7,7 @@ are pending. The other streams go on. This module holds no SQL and sends nothing
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -25,6 +25,7 @@ _SHARE = 0.2
 SAMPLE = 200  # records of a stream with a new identity that are looked up
 _WAIT_SECONDS = 60.0
 _FEW = 5  # records that are enough for a check
+_SHOWN = 5  # columns in a message
 _LAST = 200
 _INVALID_SHARE = 0.9
 _NAMESPACE = "give each pipeline its own `namespace` or `ledger_url`"
@@ -39,6 +40,22 @@ def in_namespace(name: str) -> tuple[str, str]:
         )
     advice = "If the pipeline is the same, set that `namespace` again. "
     return f"in the namespace {as_code(name)}", advice
+
+
+def changed_columns(before: Sequence[str], now: Sequence[str]) -> str:
+    """Return in words which columns identified a record, and which do so now."""
+    were, are = _in_words(before, now), _in_words(now, before)
+    return f"They were {were}, and are {are} now."
+
+
+def _in_words(columns: Sequence[str], others: Sequence[str]) -> str:
+    """Return the names of columns, those first that are new. `*` means no key."""
+    names = sorted(set(columns) - {"*"}, key=lambda name: (name in others, name))
+    shown = [as_code(name) for name in names[:_SHOWN]]
+    if len(names) > _SHOWN:
+        shown.append(f"{len(names) - _SHOWN} more")
+    words = " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
+    return f"{words} (without a key)" if "*" in columns else words
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from target_stairoids.checks.stream_checks import (
     IDENTITY,
     SOURCE,
     StreamChecks,
+    changed_columns,
     in_namespace,
 )
 from target_stairoids.dedup.duplicate_rules import Key, Version
@@ -176,12 +177,14 @@ class Stream:
                     f"share the ledger on purpose, run {allow}."
                 )
             if made.identity != known.identity:
+                columns = map(json.loads, (known.identity, made.identity))
                 return IDENTITY, (
                     f"Stream {name}: the columns that identify its records have "
-                    "changed. So each record would count as new. Set `key` in the "
-                    "mapping if the stream has none. To remember the records and send "
-                    "none, pipe the tap into `stairoids-signals ledger baseline`. If "
-                    f"all must be sent again, run {allow}."
+                    f"changed. {changed_columns(*columns)} So each record would count "
+                    "as new. Set `key` in the mapping if the stream has none. To "
+                    "remember the records and send none, pipe the tap into "
+                    "`stairoids-signals ledger baseline`. If all must be sent again, "
+                    f"run {allow}."
                 )
         return None
 
