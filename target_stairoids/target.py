@@ -180,6 +180,9 @@ class TargetStairoids(StairoidsPlugin, Target):
             ) from None
         except (StairoidsError, *INPUT_ERRORS):
             raise
+        except RecursionError:
+            text = f"The SCHEMA of stream `{stream}` is nested too deeply."
+            raise MessageError(text) from None
         except Exception as error:  # the SDK flattens correct schemas only
             raise MessageError(
                 f"The SCHEMA of stream `{stream}` does not fit the flattening of the "

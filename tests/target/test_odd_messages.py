@@ -236,6 +236,19 @@ def test_schema_that_the_sdk_cannot_flatten_is_one_sentence(
     assert "stream `trials` does not fit the flattening" in run.error
 
 
+def test_schema_that_is_nested_too_deeply_is_one_sentence(
+    target: TargetUnderTest,
+) -> None:
+    column: Message = {"type": "string"}
+    for _ in range(250):
+        column = {"type": "object", "properties": {"a": column}}
+
+    run = target.run(schema_with({"user": column}), a_record())
+
+    assert run.exit_code == 1
+    assert run.error == "The SCHEMA of stream `trials` is nested too deeply."
+
+
 RECORDS = "".join(json.dumps(a_record(n)["record"]) + "\n" for n in (1, 2)).encode()
 
 
