@@ -375,7 +375,8 @@ def target_from(
     except WrongConfigError as error:
         raise ConfigError(str(error)) from None
     except ConfigValidationError as error:
-        problem = "; ".join(error.errors)
-        if _NO_KEY in problem:
+        # The remedy follows the last sentence.
+        problem = "; ".join(sorted(error.errors, key=_NO_KEY.__eq__))
+        if _NO_KEY in error.errors:
             problem += f". Set it in the config, or as {SHARED_VARIABLES['api_key']}."
         raise ConfigError(problem) from None

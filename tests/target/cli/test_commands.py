@@ -182,6 +182,16 @@ def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:
     assert "canary" not in done.stderr
 
 
+def test_remedy_for_a_missing_key_follows_no_other_mistake(
+    target: TargetUnderTest,
+) -> None:
+    target.config["apikey"] = target.config.pop("api_key")
+
+    done = signals(target, "check")
+
+    assert "did you mean `api_key`?; `api_key` is required. Set it in" in done.stderr
+
+
 def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> None:
     done = signals(target, "check", api_url="http://127.0.0.1:1/v1")
 
