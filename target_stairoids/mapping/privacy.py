@@ -151,8 +151,8 @@ def opted_out(value: object) -> bool:
 
 
 def is_yes(value: object) -> bool:
-    """Return whether a condition's result holds. Null, `false`, `no`, `0` do not."""
-    return bool(value) and str(value).strip().lower() not in _NEVER
+    """Return whether a part of a condition holds. Null, `false`, `no`, `0.0` do not."""
+    return bool(value) and str(value).strip(" \t\r\n0.").lower() not in _NEVER
 
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:

@@ -32,6 +32,7 @@ from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
 from target_stairoids.mapping.expressions.filters import FILTERS
+from target_stairoids.mapping.privacy import is_yes
 from target_stairoids.mapping.values import holds, is_blank, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -82,27 +83,27 @@ class NullSafeOperators(NodeTransformer):
         self.generic_visit(node)
         field = _TESTED.get(type(node))
         if field and (tested := getattr(node, field)):
-            setattr(node, field, _filter(tested, "_unless_blank", []))
+            setattr(node, field, filter_of(tested, "_unless_blank", []))
         match node:
             case nodes.BinExpr(operator=name) if name not in {"and", "or"}:
-                return _filter(node.left, f"_{name}", [node.right])
+                return filter_of(node.left, f"_{name}", [node.right])
             case nodes.Concat():
-                return _filter(node.nodes[0], "_concat", node.nodes[1:])
+                return filter_of(node.nodes[0], "_concat", node.nodes[1:])
             case nodes.Compare():
                 pairs = [(nodes.Const(each.op), each.expr) for each in node.ops]
-                return _filter(node.expr, "_compare", [*chain.from_iterable(pairs)])
+                return filter_of(node.expr, "_compare", [*chain.from_iterable(pairs)])
             case nodes.Const(value=float()):
-                return _filter(node, "_exact", [])
+                return filter_of(node, "_exact", [])
             case nodes.CondExpr(expr2=None):
                 node.expr2 = nodes.Const(None)  # Jinja's own default is no JSON value
             case nodes.Getitem(arg=nodes.Slice()):
-                node.node = _filter(node.node, "_unless_null", [])
+                node.node = filter_of(node.node, "_unless_null", [])
             case nodes.Call(
                 node=nodes.Getattr(
                     node=owner, attr="get" | "items" | "keys" | "values" as name
                 )
             ):  # the method, and not a field
-                node.node = _filter(owner, "_method", [nodes.Const(name)])
+                node.node = filter_of(owner, "_method", [nodes.Const(name)])
             case nodes.Filter() if _TRUTH_FILTERS.get(node.name) == len(node.args):
                 node.args.append(nodes.Const("_holds"))
         return node
@@ -151,7 +152,8 @@ def _power(base: Json, exponent: Json) -> Json:
     return base**exponent
 
 
-def _filter(node: nodes.Node, name: str, args: list[nodes.Expr]) -> nodes.Filter:
+def filter_of(node: nodes.Node, name: str, args: list[nodes.Expr]) -> nodes.Filter:
+    """Return the call of a filter."""
     return nodes.Filter(node, name, args, [], None, None, lineno=node.lineno)
 
 
@@ -317,6 +319,7 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_/": _exactly(operator.truediv),
         "_//": _quotient,
         "_exact": _exact,
+        "_is_yes": _null_safe(is_yes),
         "_method": _method,
         "_unless_blank": lambda value: None if is_blank(value) else value,
         "_unless_null": lambda v: ChainableUndefined() if v is None else v,

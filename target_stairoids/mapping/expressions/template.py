@@ -36,6 +36,7 @@ from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.jinja_env import (
     NullSafeOperators,
     environment,
+    filter_of,
     value_of,
 )
 from target_stairoids.mapping.expressions.paths import (
@@ -289,9 +290,22 @@ def _wrong_calls(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
 
 def _expression(node: nodes.Expr, field: str) -> Template:
     reads = reads_of(node)  # before Jinja changes the tree
+    node = _by_words(node) if field == "when" else node
     read = _plain_reader(node) or _jinja_reader(node)
     read = read if path_in(node) else _guarded(read, field)
     return Template(read, *reads)
+
+
+def _by_words(node: nodes.Expr) -> nodes.Expr:
+    """Return a condition in which a part that is a text such as `no` is false."""
+    match node:
+        case nodes.And() | nodes.Or():
+            node.left, node.right = _by_words(node.left), _by_words(node.right)
+        case nodes.Not():
+            node.node = _by_words(node.node)
+        case _:
+            return filter_of(node, "_is_yes", [])
+    return node
 
 
 def _plain_reader(node: nodes.Node) -> Reader | None:

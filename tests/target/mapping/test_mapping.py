@@ -376,9 +376,32 @@ def test_when_selects_the_records_that_become_signals() -> None:
     assert wanted == [True, False, False, False]
 
 
-@pytest.mark.parametrize("plan", [None, "", " \t", "false", "no", "0"])
-def test_when_whose_result_is_blank_or_says_no_does_not_hold(plan: str | None) -> None:
-    assert a_map(when="plan").why_filtered({"plan": plan}) == "by `when`"
+@pytest.mark.parametrize("plan", [None, "", " \t", "false", "no", "0", "0.00", False])
+@pytest.mark.parametrize(
+    ("when", "is_sent"),
+    [
+        ("plan", False),
+        ("plan and seats > 3", False),
+        ("seats > 3 and (plan or seats > 9)", False),
+        ("{{ plan and seats > 3 }}", False),
+        ("not plan", True),
+        ("not (plan and seats > 3)", True),
+        ("plan or seats > 3", True),
+        ("(plan or 'x') == 'x' or plan in ['false', 'no', '0', '0.00']", True),
+    ],
+)
+def test_part_of_a_condition_that_is_blank_or_says_no_does_not_hold(
+    plan: object, when: str, *, is_sent: bool
+) -> None:
+    why = a_map(when=when).why_filtered({"plan": plan, "seats": 5})
+
+    assert (why == "") is is_sent
+
+
+@pytest.mark.parametrize("plan", ["true", "yes", "1", "0.5", "10", "pro", [1]])
+@pytest.mark.parametrize("when", ["plan", "plan and seats > 3", "not not plan"])
+def test_part_of_a_condition_that_is_filled_holds(plan: object, when: str) -> None:
+    assert not a_map(when=when).why_filtered({"plan": plan, "seats": 5})
 
 
 @pytest.mark.parametrize(("number", "kind"), [("3", "int"), ("0.5", "float")])
