@@ -31,9 +31,11 @@ _HOST = re.compile(
     rf"(?=.{{4,253}}\Z)(?:{_LABEL}\.)+(?:[a-z]{{2,63}}|xn--[a-z0-9-]{{0,58}}[a-z0-9])"
 )
 #: The part before the `@`, without quotes. A `|` separates a list, a `*` hides a part,
-#: an `=` begins a formula, `#EXT#` is no mailbox, and `%20` belongs to a URL.
+#: an `=` begins a formula, `#EXT#` is no mailbox, and `%20` belongs to a URL. `{user}`
+#: and `%FNAME%` are placeholders.
 _LOCAL = re.compile(
-    r"(?=.{1,64}\Z)(?!.*\.\.)(?!.*%[\da-fA-F]{2})(?![.=~/])(?:[\w!$%&'+/=?^`{}~.-])+(?<!\.)",
+    r"(?=.{1,64}\Z)(?!.*\.\.)(?!.*%(?:[\da-fA-F]{2}|\w+%))(?![.=~/])"
+    r"(?:[\w!$%&'+/=?^~.-])+(?<![.'])",
     re.DOTALL,
 )
 #: The usual form, which needs no cleaning.
@@ -87,6 +89,7 @@ class _Data(msgspec.Struct, frozen=True):
     exact_no_value: frozenset[str]
     no_names: frozenset[str]
     titles: frozenset[str]
+    particles: frozenset[str]
     suffixes: frozenset[str]
     company_forms: frozenset[str]
     company_starts: frozenset[str]
@@ -123,9 +126,8 @@ def is_email(text: str) -> bool:
     local, _, domain = text.rpartition("@")
     if not _LOCAL.fullmatch(local) or (not local.isascii() and _MIXED.match(local)):
         return False
-    if not any(map(str.isalnum, local)):  # a pattern, such as `*@acme.com`
-        return False
-    return is_domain(domain)
+    # `*@acme.com` is a pattern.
+    return any(map(str.isalnum, local)) and is_domain(domain)
 
 
 @lru_cache(maxsize=_CACHED)
@@ -288,7 +290,8 @@ _CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
 #: More than one person, or a person with a rank, a place or an employer.
 _SEVERAL = re.compile(
-    r"[&+/|;]| (?:and|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|[-\u2013\u2014]) "
+    r"[&+/|;]| (?:and|und|et|en|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|"
+    r"[-\u2013\u2014]) "
 )
 _USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
 _CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
@@ -326,13 +329,13 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
     if comma:
         first = _words_of_person(first)[1]
         has_degree = _CREDENTIALS.fullmatch(first) and not last.isupper()
-        is_whole = (title and last[:1].isupper()) or has_degree
+        is_whole = (title and last[:1].isupper()) or has_degree or not first
         if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
             return None, None
     else:
         first, _, last = name.partition(" ")
-        if title and not last:
-            first, last = "", name  # `Dr. Lovelace`
+        if (title and not last) or (first in _DATA.particles and not last.islower()):
+            first, last = "", name  # `Dr. Lovelace`, `von Stein`
     # `ada99`, or a script of East Asia, where the family's name comes first.
     if any(part.isdigit() or "\u3040" <= part <= "\ud7af" for part in first):
         return None, None
