@@ -171,10 +171,11 @@ def lags(store: EventStore) -> dict[str, Lag]:
         result = {}
         for consumer, acknowledged_at in began.items():
             unread = pending.get(consumer, sa.false())
-            first = sa.select(EVENTS.c.received_at).where(unread)
-            oldest = first.order_by(EVENTS.c.sequence).limit(1)
-            # To read no column of the events takes a third of the time.
-            some = sa.select(sa.literal(1)).where(unread).limit(MOST_COUNTED)
+            found = sa.select(EVENTS.c.received_at).where(unread)
+            found = found.order_by(EVENTS.c.sequence)
+            oldest = found.limit(1)
+            # To read no other column of the events takes a third of the time.
+            some = found.with_only_columns(EVENTS.c.sequence).limit(MOST_COUNTED)
             count = sa.select(sa.func.count()).select_from(some.subquery())
             both = sa.select(count.scalar_subquery(), oldest.scalar_subquery())
             events, oldest_at = connection.execute(both).one()
