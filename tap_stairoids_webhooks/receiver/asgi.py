@@ -83,6 +83,7 @@ class EmbeddedReceiver:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await running.stop()
+        self._running = None  # a server may start this app again
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _start(self) -> _Running:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import subprocess
 import sys
+from asyncio import Queue
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -20,7 +22,11 @@ from tests.tap.receiver.test_app import until
 from tests.tap.receiver.test_server import clean_environment, stored_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
+
+    from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver
+
+    Message = MutableMapping[str, Any]
 
 UVICORN = Path(sys.executable).with_name("uvicorn")
 MOUNTED = """
@@ -89,6 +95,37 @@ def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
 
     assert response.text == "stored"
     assert stored_ids(store_url) == ["evt_1"]
+
+
+async def _served_once(app: EmbeddedReceiver, body: bytes) -> bytes:
+    """Start an app, post a body and stop the app; return the text of the response."""
+    inbox: Queue[Message] = Queue()
+    outbox: Queue[Message] = Queue()
+    lifespan = asyncio.create_task(app({"type": "lifespan"}, inbox.get, outbox.put))
+    await inbox.put({"type": "lifespan.startup"})
+    assert (await outbox.get())["type"] == "lifespan.startup.complete"
+    head = [(k.lower().encode(), v.encode()) for k, v in headers_for(body).items()]
+    scope = {"type": "http", "method": "POST", "path": "/webhooks/stairoids"}
+    await inbox.put({"type": "http.request", "body": body})
+    await app({**scope, "headers": head}, inbox.get, outbox.put)
+    _, response = outbox.get_nowait(), outbox.get_nowait()
+    await inbox.put({"type": "lifespan.shutdown"})
+    await lifespan
+    return bytes(response["body"])
+
+
+def test_app_that_starts_again_stores_deliveries(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the tests of an app, each of which starts and stops it."""
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("STAIROIDS_WEBHOOKS_STORE_URL", store_url)
+    app = create_app()
+
+    texts = [asyncio.run(_served_once(app, a_body(f"evt_{n}"))) for n in range(2)]
+
+    assert texts == [b"stored", b"stored"]
+    assert stored_ids(store_url) == ["evt_0", "evt_1"]
 
 
 @pytest.mark.parametrize(
