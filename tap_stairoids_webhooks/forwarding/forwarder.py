@@ -295,8 +295,8 @@ class _Session:
                 backoff=pause_before(attempt + 1),
                 most=self._plan.attempts,
             )
-            if decision.pause_of_all:
-                self._paused_until = time.monotonic() + decision.pause_of_all
+            until = time.monotonic() + decision.pause_of_all
+            self._paused_until = max(self._paused_until, until)
             if decision.step is Step.DELIVERED:
                 done.append(forward)
                 continue

@@ -482,6 +482,28 @@ def test_retry_after_of_a_busy_handler_holds_all_events(
     assert sum(pause < 0.9 for pause in later) <= 2  # one more was with the worker
 
 
+def test_longest_retry_after_holds_all_events(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=9, number=1)
+    times: list[float] = []
+
+    def answer(payload: Payload, number: int) -> Answer:
+        times.append(time.monotonic())
+        pauses = {"evt_0_0": "2", "evt_1_0": "1"}
+        if number > 1 or payload["id"] not in pauses:
+            return OK
+        if payload["id"] == "evt_1_0":
+            time.sleep(0.3)  # its response comes later
+        return 503, {"Retry-After": pauses[payload["id"]]}
+
+    with WebhookHandler(answer) as handler:
+        done = forward(store_url, handler.url, "--once", "--workers", "2")
+
+    assert totals(done)["delivered"] == 9
+    assert sum(at - times[0] < 1.9 for at in times) <= 4  # two more were begun
+
+
 def test_only_the_types_of_the_options_are_delivered(
     home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
