@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, IntEnum, StrEnum, auto
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -304,7 +304,19 @@ def decide_again(version: Version, facts: Facts, decided_on: tuple[int, int]) ->
     return SEND
 
 
-def differ(one: Version | Latest, other: Version | Latest) -> bool:
+class Person(Protocol):
+    """A person, as a version, a last state or a dead letter has it."""
+
+    @property
+    def email(self) -> bytes | None:
+        """Digest of the address; None if it is unknown."""
+
+    @property
+    def domain(self) -> bytes | None:
+        """Digest of the company's domain; None if it is unknown."""
+
+
+def differ(one: Person, other: Person) -> bool:
     """Return whether two states are certainly about different people."""
     pairs = (one.email, other.email), (one.domain, other.domain)
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)

@@ -50,6 +50,8 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
         "mapping": version.mapping,
         "stream": version.stream,
         "bookmark_value": version.bookmark_value,
+        "email": version.email,
+        "domain": version.domain,
         "outcome": str(dead_letter.outcome),
     }
     values["first_at"] = values["last_at"] = timestamp()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import astuple, replace
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, latest_after
+from target_stairoids.dedup.duplicate_rules import (
+    Key,
+    Latest,
+    Outcome,
+    differ,
+    latest_after,
+)
 from target_stairoids.dedup.order import is_before
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
@@ -30,13 +36,21 @@ _TOUCH_LATEST = (
     f" WHERE entity = ? AND mapping = ? AND {_IS_SAME}"
 )
 _DELETE_DEAD_LETTER = f"DELETE FROM {dead_letters.name} WHERE id = ?"  # noqa: S608 - same
-_DEAD_LETTER = ("entity", "mapping", "id", "state_digest", "outcome", "bookmark_value")
 _LOG = lookup.insert_text(signals, signals.c.keys()[1:])
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the
 #: person's address, time.
 LoggedSignal = tuple[
     int, bytes, Sequence[str | None], str | None, bytes | None, str | None
 ]
+
+
+class _DeadLetter(NamedTuple):
+    id: int
+    state_digest: bytes
+    outcome: str
+    bookmark_value: str | None
+    email: bytes | None
+    domain: bytes | None
 
 
 def write_outcomes(
@@ -65,27 +79,35 @@ def _close_dead_letters(
     transaction: Transaction, accepted: Collection[SettledVersion]
 ) -> None:
     """Delete the dead letters that end with accepted signals."""
-    found: defaultdict[Key, list[Row]] = defaultdict(list)
+    found: defaultdict[Key, list[_DeadLetter]] = defaultdict(list)
     entities = {item.version.record_key[0] for item in accepted}
+    columns = "entity", "mapping", *_DeadLetter._fields
     rows = lookup.rows_in(
-        transaction.connection, dead_letters.c.entity, _DEAD_LETTER, entities
+        transaction.connection, dead_letters.c.entity, columns, entities
     )
     for entity, mapping, *row in rows:
-        found[entity, mapping].append(tuple(row))
+        found[entity, mapping].append(_DeadLetter(*row))
     ended = [
-        (number,)
+        (dead_letter.id,)
         for item in accepted
-        for number, *its in found[item.version.record_key]
-        if _ends(item, *its)
+        for dead_letter in found[item.version.record_key]
+        if _ends(item, dead_letter)
     ]
     transaction.execute(_DELETE_DEAD_LETTER, ended)
 
 
-def _ends(item: SettledVersion, state: bytes, outcome: str, value: str | None) -> bool:
+def _ends(item: SettledVersion, of: _DeadLetter) -> bool:
     """Return whether a dead letter of a record ends with an accepted signal of it."""
-    version, closes = item.version, item.closes
-    if state == version.state_digest or outcome == Outcome.UNKNOWN:
-        return state == version.state_digest
+    version, closes, value = item.version, item.closes, of.bookmark_value
+    if of.state_digest == version.state_digest or of.outcome == Outcome.UNKNOWN:
+        return of.state_digest == version.state_digest
+    person = of.email or of.domain
+    if version.key != version.record_key:  # several people share the key
+        is_its = person is not None and person == (version.email or version.domain)
+    else:
+        is_its = closes is Closes.ALL or not differ(of, version)
+    if not is_its:
+        return False
     if closes is Closes.BEFORE:
         return is_before(value, version.bookmark_value)
     is_newer = is_before(version.bookmark_value, value)

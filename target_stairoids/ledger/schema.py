@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 14
+SCHEMA_VERSION = 15
 metadata = sa.MetaData()
 _Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Digest = sa.LargeBinary(16)
@@ -183,6 +183,7 @@ dead_letters = sa.Table(
     *_required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
     *_required(sa.Text, "first_at", "last_at"),
     *_optional(sa.Text, "request_id", "key_values", "bookmark_value"),
+    *_optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
     *_optional(sa.LargeBinary, "signal"),
     *_required(sa.LargeBinary, "record"),
     sa.UniqueConstraint("entity", "mapping", "state_digest"),

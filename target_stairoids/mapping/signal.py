@@ -241,6 +241,12 @@ class CompiledMapping:
         account, contact = self.account, self.contact
         return names_of(_present(account, record), _present(contact, record))
 
+    def person_in(self, record: Fields) -> tuple[str | None, str | None]:
+        """Return the address and the domain of a record, where they can be read."""
+        email = _present(self.contact, record).get("email", "")
+        domain = _present(self.account, record).get("domain", "")
+        return email if is_email(email) else None, domain if is_domain(domain) else None
+
     def may_filter(self, columns: tuple[str, ...]) -> bool:
         """Return whether a record with these columns may become no signal."""
         if self.when is not None or self.excludes:

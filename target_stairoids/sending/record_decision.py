@@ -35,7 +35,6 @@ from target_stairoids.dedup.record import (
 )
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.ledger.structs import Claim, Closes, DeadLetter
-from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
@@ -259,7 +258,8 @@ def _signal_draft(mapped: MappedRecord, settings: Settings) -> Draft:
         raise InvalidSignalError(f"key: {names} of the mapping is null or empty")
     signal = mapping.signal_from(fields)
     ignored = _ignored_in(mapped, signal, mapping.key, fields)
-    version = _with_person(mapped, signal, ignored)
+    email, domain = signal.contact.get("email"), signal.account.get("domain")
+    version = _of_person(mapped, email, domain, content_digest(signal, ignored))
     if mapping.name in mapped.stream.baselines:
         return Draft(Outcome.BASELINED, "", version, signal)
     has_unread = mapping.has_unread_time if signal.occurred_at is None else None
@@ -285,30 +285,29 @@ def _ignored_in(
     return ignored | {n for n in key if n in sent and sent[n] == fields.get(n)}
 
 
-def _with_person(
-    mapped: MappedRecord, signal: Signal, ignored: set[str | None] | None = None
+def _of_person(
+    mapped: MappedRecord,
+    email: str | None,
+    domain: str | None,
+    content: bytes | None = None,
 ) -> Version:
     secret = mapped.stream.secret
     return replace(
         mapped.version,
-        content_digest=None if ignored is None else content_digest(signal, ignored),
-        email=person_digest(secret, signal.contact.get("email")),
-        domain=person_digest(secret, signal.account.get("domain")),
+        content_digest=content,
+        email=person_digest(secret, email),
+        domain=person_digest(secret, domain),
     )
 
 
-def filtered_version(mapped: MappedRecord) -> Version:
-    """Return the version of a filtered record, with its person if it can be read."""
+def version_with_person(mapped: MappedRecord) -> Version:
+    """Return the version of a record without a signal, with its person if readable."""
+    # An address that cannot be read does not make it the row of another person.
     try:
-        signal = mapped.mapping.signal_from(mapped.record.fields)
+        email, domain = mapped.mapping.person_in(mapped.record.fields)
     except InvalidSignalError:
         return mapped.version
-    # An address that cannot be read does not make it the row of another person.
-    if not is_email(signal.contact.get("email", "")):
-        signal = replace(signal, contact={})
-    if not is_domain(signal.account.get("domain", "")):
-        signal = replace(signal, account={})
-    return _with_person(mapped, signal)
+    return _of_person(mapped, email, domain)
 
 
 def _is_too_old(signal: Signal, max_age_days: int | None) -> bool:
@@ -383,7 +382,7 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
         mapped = self.mapped
         kept, key = mapped.kept(settings)
         return DeadLetter(
-            version=self.version,
+            version=version_with_person(mapped),
             stream_name=mapped.stream.schema.name,
             outcome=Outcome.INVALID,
             reason=self.reason,
@@ -391,10 +390,9 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             key_values=key,
         )
 
-    def _closes(self, version: Version) -> Closes:
+    @property
+    def _closes(self) -> Closes:
         mapped = self.mapped
-        if version.key != version.record_key:
-            return Closes.OWN  # several people share the key
         if mapped.mapping.send == "once":
             return Closes.ALL
         # A dead letter that is sent again is an old state.
@@ -422,6 +420,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},
-            closes=self._closes(version),
+            closes=self._closes,
             lanes=lanes_of(version, signal.account, signal.contact),
         )

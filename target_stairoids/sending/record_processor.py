@@ -40,9 +40,9 @@ from target_stairoids.sending.record_decision import (
     Draft,
     MappedRecord,
     draft_of,
-    filtered_version,
     known_outcome,
     mapped_records,
+    version_with_person,
 )
 from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.streams import Stream, Streams
@@ -310,7 +310,7 @@ class RecordProcessor:
             is_sent |= item.key in read  # it may be sent now
             read.add(item.key)
             if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
-                draft = replace(draft, version=filtered_version(item))
+                draft = replace(draft, version=version_with_person(item))
             drafts[item] = draft
             if draft.outcome is Outcome.BASELINED and draft.signal is not None:
                 self.baselined.add((draft.signal.source, draft.signal.type))
