@@ -102,11 +102,9 @@ def _ends(item: SettledVersion, of: _DeadLetter) -> bool:
     if of.state_digest == version.state_digest or of.outcome == Outcome.UNKNOWN:
         return of.state_digest == version.state_digest
     person = of.email or of.domain
-    if version.key != version.record_key:  # several people share the key
-        is_its = person is not None and person == (version.email or version.domain)
-    else:
-        is_its = closes is Closes.ALL or not differ(of, version)
-    if not is_its:
+    is_shared = version.key != version.record_key
+    is_same = person is not None and person == (version.email or version.domain)
+    if differ(of, version) or (is_shared and not is_same):
         return False
     if closes is Closes.BEFORE:
         return is_before(value, version.bookmark_value)

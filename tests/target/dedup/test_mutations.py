@@ -29,6 +29,7 @@ MODULES = [
 ]
 CHECK = "test_check_sets_its_stream_aside_until_its_cause_is_gone"
 HISTORY = "test_history_sends_each_state_once"
+GONE = "second row once, then gone, no order"
 FILLED_IN = "a domain without an email gets one of a known person"
 #: Tests of parts that need them, or that only late tests of the modules below need.
 SINGLE = [
@@ -74,6 +75,7 @@ SINGLE = [
     ),
     ("sending/test_identity.py", "test_mapping_gains_a_property"),
     ("sending/test_identity_histories.py", f"{HISTORY}[82 {FILLED_IN}]"),
+    ("sending/test_identity_histories.py", f"{HISTORY}[55 {GONE}]"),
     (
         "sending/test_identity.py",
         "test_each_record_that_shares_a_key_is_counted_once[998-once-history3-2]",
