@@ -78,6 +78,25 @@ def test_newer_state_of_a_person_who_shares_a_key_closes_the_older_dead_letter(
     assert sorted(s.properties["plan"] for s in sandbox.signals) == ["b", "new"]
 
 
+@pytest.mark.parametrize("send", ["on_change", "always", "once"])
+def test_person_accepted_after_another_ones_rejection_closes_no_dead_letter(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    sandbox.faults.add(Fault(kind="slow", delay_ms=500, containing="bob@", on="send"))
+    sandbox.faults.add(Fault(kind="status", status=422, containing="ann@"))
+    # Up to the first accepted signal, requests are made one by one.
+    records = [
+        a_record(number, email=f"{name}@{name}.example")
+        for number, name in ((2, "eve"), (1, "bob"), (1, "ann"))
+    ]
+
+    run = target.run(a_schema(), *records)
+
+    assert run.outcomes == {"accepted": 2, "rejected": 1}
+    assert dead_letters_left(target) == 1
+
+
 def test_dead_letter_of_a_shared_key_stays_if_another_person_is_sent(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
