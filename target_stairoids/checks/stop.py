@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from target_stairoids.exceptions import IncompleteError, StairoidsError
+from target_stairoids.settings import Settings
 
 GRACE_SECONDS = 10.0  # how long the requests in flight of a stopped run may take
+
+#: Setting -> why the run stops. The requests are those of all runs today (UTC).
+_LIMITS = {
+    "max_run_minutes": "`max_run_minutes` ({}) is reached.",
+    "max_signals_per_run": "`max_signals_per_run` ({}) is reached. Run again.",
+    "requests_per_day": "`requests_per_day` ({}) is reached. Run again after midnight "
+    "(00:00 UTC).",
+}
+
+
+def limit_reached(settings: Settings, **used: float) -> IncompleteError | None:
+    """Return why the run must stop, given the part of a limit that is used."""
+    for name, number in used.items():
+        limit: int | None = getattr(settings, name)
+        if limit is not None and number >= limit:
+            return IncompleteError(_LIMITS[name].format(limit))
+    return None
 
 
 class Stop:

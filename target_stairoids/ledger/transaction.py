@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,7 +14,14 @@ import sqlalchemy as sa
 from msgspec.structs import asdict
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import Key, Latest, Settled, Version
+from target_stairoids.dedup.duplicate_rules import (
+    Key,
+    Latest,
+    Person,
+    Settled,
+    Version,
+    differ,
+)
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import (
     api_keys,
@@ -98,12 +106,36 @@ class Transaction:
             row = tuple(chain.from_iterable(block))
             ours |= {*map(tuple, lookup.execute(self.connection, text, row))}
         versions = [c.version for c in wanted if c.version.key in ours]
+        for version in self._claimed_as_other(versions):
+            self.withdraw(version)
+            versions.remove(version)
         latest, keys = lookup.resolved(self.connection, versions)
         states = lookup.states_of(self.connection, versions)
         return {
             version.key: (latest.get(key), states.get(version.record_key, []))
             for version, key in zip(versions, keys, strict=True)
         }
+
+    def _claimed_as_other(self, versions: Sequence[Version]) -> list[Version]:
+        """Return the versions that other runs claimed on another entity.
+
+        A run that does not know yet that people share a key claims the key itself. One
+        that knows claims the person.
+        """
+        of = claims.c
+        columns = of.entity, of.record_entity, of.mapping, of.email, of.domain
+        query = sa.select(*columns).where(of.run != self.run)
+        others = defaultdict[Key, list[Any]](list)
+        for row in self.connection.execute(query):
+            others[row.record_entity, row.mapping].append(row)
+        return [
+            version
+            for version in versions
+            if any(
+                _is_same_claim((row.entity, row.mapping), row, version)
+                for row in others.get(version.record_key, ())
+            )
+        ]
 
     def claim_again(self, claim: Claim, attempts: int, at: str) -> bool:
         """Note the attempts of a claim, and the time of the last one.
@@ -114,10 +146,17 @@ class Transaction:
         return lookup.execute(self.connection, _CLAIM_AGAIN, row).rowcount == 1
 
     def claim_on(self, version: Version) -> Claim | None:
-        """Return the claim on a version's entity and mapping, if there is one."""
-        query = sa.select(claims).where(_claims_of(version))
-        row = self.connection.execute(query).first()
-        return None if row is None else claim_from(row)
+        """Return the claim on a version's entity and mapping, if there is one.
+
+        It may be on the key itself, if people share that in the meantime.
+        """
+        (entity, mapping), record_entity = version.key, version.record_key[0]
+        of = claims.c
+        are_they = (of.entity == entity) | (of.record_entity == record_entity)
+        query = sa.select(claims).where(are_they, of.mapping == mapping)
+        found = map(claim_from, self.connection.execute(query))
+        its = (c for c in found if _is_same_claim(c.version.key, c.version, version))
+        return next(its, None)
 
     def count_equal_claims(self, claim: Claim) -> int:
         """Return how many claims on other entities have the same request."""
@@ -300,6 +339,12 @@ class Transaction:
     def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""
         return int(self.connection.execute(statement, rows).rowcount)
+
+
+def _is_same_claim(key: Key, person: Person, version: Version) -> bool:
+    """Return whether a claim on a key of a version's record is one on the version."""
+    is_unsplit = version.record_key in {key, version.key}
+    return key == version.key or (is_unsplit and not differ(person, version))
 
 
 def _claims_of(version: Version) -> Any:  # noqa: ANN401 - an SQL expression

@@ -28,7 +28,7 @@ from target_stairoids.checks.first_run import (
     key_error,
     newest_of,
 )
-from target_stairoids.checks.stop import Stop
+from target_stairoids.checks.stop import Stop, limit_reached
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
     SEND,
@@ -38,7 +38,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Settled,
     decide_again,
 )
-from target_stairoids.exceptions import IncompleteError
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK
@@ -52,13 +51,6 @@ from target_stairoids.settings import Settings
 
 _MAX_YIELDS = 6  # to another run's claim: about six seconds in all
 _YIELD_SECONDS = 0.05
-#: Setting -> why the run stops. The requests are those of all runs today (UTC).
-_LIMITS = {
-    "max_run_minutes": "`max_run_minutes` ({}) is reached.",
-    "max_signals_per_run": "`max_signals_per_run` ({}) is reached. Run again.",
-    "requests_per_day": "`requests_per_day` ({}) is reached. Run again after midnight "
-    "(00:00 UTC).",
-}
 
 
 @dataclass(eq=False)
@@ -135,7 +127,7 @@ class Scheduler:
         if self.stop.is_hard:
             return NO_REQUEST
         with self.ledger.transaction() as transaction:
-            if self._limit_reached(requests_per_day=self._count(transaction)):
+            if limit_reached(self.settings, requests_per_day=self._count(transaction)):
                 return NO_REQUEST
             self._note_requests(transaction, 1)
         self.limiter.start()
@@ -196,7 +188,9 @@ class Scheduler:
         Returns the outcomes that are on disk now; None if there was nothing to do.
         """
         now = time.monotonic()
-        if reached := self._limit_reached(max_run_minutes=(now - self._began) / 60):
+        if reached := limit_reached(
+            self.settings, max_run_minutes=(now - self._began) / 60
+        ):
             self.stop.set(reached)
         responses, due = self.pool.responses(), self.queue.next_at(now)
         if not responses and (due is None or due > now or not self._slots(now)):
@@ -276,7 +270,8 @@ class Scheduler:
                 self.responses.leave_to_person(transaction, signal)
                 continue
             is_new = signal.stage is Stage.CLAIM
-            if reached := self._limit_reached(
+            if reached := limit_reached(
+                self.settings,
                 max_signals_per_run=self._new_signals if signal.is_counted else 0,
                 requests_per_day=today + len(taken),
             ):
@@ -295,14 +290,6 @@ class Scheduler:
         if starting:
             self._note_requests(transaction, len(starting))
         return starting
-
-    def _limit_reached(self, **used: float) -> IncompleteError | None:
-        """Return why the run must stop, given the part of a limit that is used."""
-        for name, number in used.items():
-            limit: int | None = getattr(self.settings, name)
-            if limit is not None and number >= limit:
-                return IncompleteError(_LIMITS[name].format(limit))
-        return None
 
     def _count(self, transaction: Transaction, count: int = 0) -> int:
         """Count requests, if their number is limited; return how many today has."""
@@ -373,13 +360,25 @@ class Scheduler:
         )
         step = decide_again(version, facts, signal.decided_on)
         if step is SEND:
-            return True
+            return not signal.is_substitute or self._may_follow(transaction, signal)
         self._new_signals -= signal.is_counted
         transaction.withdraw(version)
         dead_letters.discard(transaction, [] if number is None else [number])
         ended = signal, Outcome[step.action.name], step.reason
         self.responses.finished.append(ended)
         return False
+
+    def _may_follow(self, transaction: Transaction, signal: QueuedSignal) -> bool:
+        """Count a claimed signal behind a rejected one, or put it back at the limit."""
+        if reached := limit_reached(
+            self.settings, max_signals_per_run=self._new_signals
+        ):
+            transaction.withdraw(signal.claim.version)
+            self.queue.put_back(signal)
+            self.stop.set(reached)
+        else:
+            self._new_signals += 1
+        return reached is None
 
     def _yield_to(self, transaction: Transaction, signal: QueuedSignal) -> None:
         """Leave an entity to a living run, or take over the claim of a dead one."""

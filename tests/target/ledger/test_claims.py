@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.duplicate_rules import Outcome, people_in
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.ledger_builders import API, a_claim, a_version, claim, settle
 
@@ -45,6 +46,22 @@ def test_claims_of_other_entities_and_mappings_are_independent(ledger: Ledger) -
     assert claim(ledger, a_version()) is None
     assert claim(ledger, a_version(entity="another")) is None
     assert claim(ledger, a_version(mapping="another")) is None
+
+
+@pytest.mark.parametrize("is_split_first", [True, False])
+def test_claim_on_a_key_is_one_on_its_person_too(
+    opened: Opened,
+    is_split_first: bool,  # noqa: FBT001 - a case of the test
+) -> None:
+    ann = a_version(email=b"ann", domain=b"acme")
+    of_person = replace(ann, key=people_in(ann, ann.record_key)[0])
+    first, second = (of_person, ann) if is_split_first else (ann, of_person)
+    bob = replace(second, email=b"bob", key=(b"bob", "trial"))
+    one, other = opened(), opened()
+
+    assert claim(one, first) is None
+    assert claim(other, second) == one.run
+    assert claim(other, bob) is None
 
 
 def test_claims_of_one_call_share_their_time(ledger: Ledger) -> None:
