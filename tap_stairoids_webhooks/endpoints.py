@@ -104,8 +104,10 @@ class Endpoints:
         is_done = 200 <= status < 300
         if is_done and (content is not None or not text):
             return content
-        msg = f"{method} {url}: Stairoids responded {status}"
-        msg += " with no JSON: check --api-url" if is_done else ""
+        where = f"{method} {url}"
+        msg = f"{where}: Stairoids responded {status}"
+        if is_done:
+            msg = f"{where}: Stairoids responded {status} with no JSON: check --api-url"
         msg += _explanation_in(content, secrets=[self._api_key, *secrets])
         if 300 <= status < 400:
             msg += ": a redirect, which is not followed; check --api-url"

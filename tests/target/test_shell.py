@@ -307,7 +307,7 @@ def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
 
     assert [done.returncode for done in states] == [0, 0], states[-1].stderr
     assert states[0].stdout == '{"at":"é"}\n'
-    assert states[1].stdout.endswith('{"at": "\\ud800", "n": 1.5}\n')
+    assert states[1].stdout.endswith('{"at":"\\ud800","n":1.5}\n')
 
 
 def test_missing_package_ends_the_run_and_makes_no_dead_letter(
