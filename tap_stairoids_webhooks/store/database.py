@@ -262,9 +262,8 @@ class PostgresDatabase:
             if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
                 raise
             frozen = {"lock": _ADVISORY_LOCK, "seconds": _FROZEN_SECONDS}
-            ended = connection.execute(_END_FROZEN_WRITER, frozen)
-            if not ended.all():
-                raise
+            connection.execute(_END_FROZEN_WRITER, frozen)
+            # Another waiting writer may have ended it, and have the lock for a moment.
             connection.exec_driver_sql(_WAIT_FOR_LOCK)
 
     def scrub(self) -> None:

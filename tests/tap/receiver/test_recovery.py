@@ -184,6 +184,31 @@ def test_receiver_recovers_from_a_frozen_writer(postgres_url: str, place: str) -
     assert again.status_code == 200
 
 
+def test_writer_waits_a_second_time_for_another_writer(postgres_url: str) -> None:
+    waiting = "SELECT query_start FROM pg_stat_activity WHERE wait_event = 'advisory'"
+    found: set[object] = set()
+
+    def write(store: EventStore) -> None:
+        with store.transaction("x", lock=True):
+            pass
+
+    with (
+        EventStore.create(postgres_url) as store,
+        EventStore.open(postgres_url) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with store.transaction("x", lock=True) as connection:
+            written = pool.submit(write, other)
+
+            def has_waited() -> bool:
+                connection.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+                found.update(connection.exec_driver_sql(waiting).scalars())
+                return written.done() or len(found) > 1
+
+            until(has_waited)
+        written.result()
+
+
 @contextmanager
 def new_database(postgres: str, name: str, options: str = "") -> Iterator[str]:
     with autocommit(postgres) as connection:
