@@ -104,19 +104,17 @@ class Reading:
         if store_id is not None and store_id != self.snapshot.history_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
             raise StoreResetError(msg)
-        upper = next(r.upper for r in self.records if r.name == name)
-        if sequence > upper:
+        records = next(records for records in self.records if records.name == name)
+        if sequence > records.upper:
             raise StoreResetError(
                 f"the bookmark of {name} is {sequence}, but the store"
-                f" {store.place} ends at {upper}: {_REMEDY}"
+                f" {store.place} ends at {records.upper}: {_REMEDY}"
             )
-        if row is None or row == (found := store.row_digest(sequence)):
+        if row is None or records.has_row(sequence, str(row)):
             return
-        if found is None and sequence <= store.pruned_through():
-            return  # the digest of a row that was pruned long ago
         raise StoreResetError(
-            f"the bookmark of {name} is event {sequence}, but the store {store.place}"
-            " has another event there, as after a copy was put back. Run"
+            f"the bookmark of {name} is {sequence}, but the store {store.place} has"
+            " another record there, as after a copy was put back. Run"
             " stairoids-webhooks restored, and set on_store_reset to resync to read"
             " the store again"
         )

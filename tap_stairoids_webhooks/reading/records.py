@@ -23,7 +23,7 @@ from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.schema import StoredEvent
+    from tap_stairoids_webhooks.store.schema import Erasure, StoredEvent
 
 Json = Any  # any JSON value; narrowed where it is read
 
@@ -129,7 +129,7 @@ class Records:
     Attributes:
         record_as_is: Like `record_of`, for records that nothing changes before they are
             written. Their payload may be the bytes of the body.
-        last: The event of the last record; None before the first record.
+        last: The row of the last record; None before the first record.
     """
 
     name: str
@@ -138,12 +138,19 @@ class Records:
     selected: EventFilter
     record_of: Callable[[Any], dict[str, Any]]
     record_as_is: Callable[[Any], dict[str, Any]] | None = None
-    last: StoredEvent | None = None
+    last: StoredEvent | Erasure | None = None
 
     @property
     def upper(self) -> int:
         """The last sequence of the snapshot."""
         return self.snapshot.upper
+
+    def has_row(self, sequence: int, digest: str) -> bool:
+        """Return whether a row has this digest, or is one that was pruned long ago."""
+        store = self.snapshot.store
+        found = store.row_digest(sequence)
+        is_forgotten = found is None and sequence <= store.pruned_through()
+        return is_forgotten or found == digest
 
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
         """Yield the records after a sequence; `as_is` if nothing changes them later."""
@@ -164,8 +171,14 @@ class ErasureRecords(Records):
         return self.snapshot.last_erasure
 
     @override
+    def has_row(self, sequence: int, digest: str) -> bool:
+        found = self.snapshot.store.erasures_after(sequence - 1, limit=1)
+        return [row.row_digest for row in found] == [digest]
+
+    @override
     def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
         for erasure in self.snapshot.erasures_after(sequence):
+            self.last = erasure
             yield self.record_of(erasure)
 
 
@@ -231,12 +244,11 @@ def _malformed_event(stored: StoredEvent) -> dict[str, Any]:
     }
 
 
-def _erasure(erasure: dict[str, Any]) -> dict[str, Any]:
-    more = {name: value for name, value in erasure.items() if name != "number"}
-    return more | {
-        "sequence": erasure["number"],
-        "event_sequence": erasure["sequence"],
-    }
+def _erasure(erasure: Erasure) -> dict[str, Any]:
+    record = msgspec.structs.asdict(erasure)
+    record["event_sequence"] = erasure.sequence
+    record["sequence"] = record.pop("number")
+    return record
 
 
 def _records_of_type(event: str, snapshot: Snapshot, selected: EventFilter) -> Records:

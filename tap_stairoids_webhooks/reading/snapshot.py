@@ -10,14 +10,14 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
 from tap_stairoids_webhooks.signature import Verifier
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
 if TYPE_CHECKING:
-    from tap_stairoids_webhooks.store.schema import StoredEvent
+    from tap_stairoids_webhooks.store.schema import Erasure, StoredEvent
     from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
@@ -97,15 +97,15 @@ class Snapshot:
                 first_skipped,
             )
 
-    def erasures_after(self, number: int) -> Iterator[dict[str, Any]]:
+    def erasures_after(self, number: int) -> Iterator[Erasure]:
         """Yield the erasures after a number, in order."""
         last = self.last_erasure
         while page := self.store.erasures_after(number):
             for erasure in page:
-                if self.stopped or erasure["number"] > last:
+                if self.stopped or erasure.number > last:
                     return
                 yield erasure
-            number = page[-1]["number"]
+            number = page[-1].number
 
     def _read_after(
         self, sequence: int, selected: EventFilter

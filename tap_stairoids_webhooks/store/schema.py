@@ -167,6 +167,23 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
         return f"<StoredEvent {self.sequence}>"
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """One row of the erasures, with the columns of `ERASURES`."""
+
+    number: int
+    sequence: int
+    event: str | None
+    event_id: str | None
+    received_at: str
+    body_sha256: str
+    erased_at: str
+
+    @property
+    def row_digest(self) -> str:
+        """A digest that differs for another event, or another time."""
+        return row_digest_of(self.erased_at, self.body_sha256)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalCount:
     """Number of deliveries that were refused for one reason, and the last time."""
@@ -175,9 +192,9 @@ class RefusalCount:
     last_at: str
 
 
-def row_digest_of(received_at: str, body_sha256: str) -> str:
+def row_digest_of(time: str, body_sha256: str) -> str:
     """Return the digest of a row that bookmarks carry."""
-    text = f"{received_at} {body_sha256}"
+    text = f"{time} {body_sha256}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

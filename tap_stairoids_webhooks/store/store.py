@@ -41,6 +41,7 @@ from tap_stairoids_webhooks.store.schema import (
     REFUSALS,
     SCHEMA_VERSION,
     STORE,
+    Erasure,
     Outcome,
     RefusalCount,
     StoredEvent,
@@ -176,12 +177,12 @@ class EventStore:
             rows = connection.execute(page).all()
         return [stored_event(row) for row in rows]
 
-    def erasures_after(self, number: int, *, limit: int = 1000) -> list[dict[str, Any]]:
+    def erasures_after(self, number: int, *, limit: int = 1000) -> list[Erasure]:
         """Return the next page of erased events, in the order of their erasure."""
         erased = sa.select(ERASURES).where(ERASURES.c.number > number)
         with self.transaction("cannot be read") as connection:
             page = erased.order_by(ERASURES.c.number).limit(limit)
-            return [dict(row) for row in connection.execute(page).mappings()]
+            return [Erasure(*row) for row in connection.execute(page)]
 
     def last_erasure(self) -> int:
         """Return the number of the last erasure, 0 for none."""

@@ -14,11 +14,12 @@ from msgspec.structs import replace
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.signature import key_id_of
+from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.retention import forget_digests, prune
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.running_tap import Runner, fill
-from tests.support.webhook_builders import SECRET, a_body, a_delivery
+from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
 
 
 def test_events_that_are_pruned_during_a_run_are_a_warning(
@@ -149,6 +150,28 @@ def test_older_copy_of_the_store_is_an_error(
     assert "stairoids-webhooks restored" in failed.log
     assert "Traceback" not in failed.log
     assert again.sequences() == ([] if then == "pruned" else list(range(1, 16)))
+
+
+def test_other_erasures_in_an_older_copy_are_an_error(
+    run: Runner, filled: str, tmp_path: Path
+) -> None:
+    copy = copied(filled, tmp_path)
+    erase(filled, Person(contact_id="con_1"))
+    state = run().state
+    assert run(state=state).exit_code == 0
+
+    put_back(copy, filled)
+    erase(filled, Person(email=EMAIL))
+    failed = run(state=state)
+    run.config["on_store_reset"] = "resync"
+    again = run(state=state)
+
+    assert failed.exit_code == 1
+    assert failed.messages == []
+    assert "the bookmark of erasures is 1, but the store" in failed.log
+    assert "stairoids-webhooks restored" in failed.log
+    assert again.sequences("erasures") == list(range(1, 8))
+    assert run(state=again.state).exit_code == 0
 
 
 def test_bookmark_of_a_pruned_event_is_good(run: Runner, filled: str) -> None:
