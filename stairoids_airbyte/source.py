@@ -165,7 +165,7 @@ class _Sync:
             msg = f"The catalog has a stream twice: {', '.join(twice)}."
             raise WrongConfigError(msg)
         self._streams = [by_name[name] for name in names]
-        self._earlier = states
+        self._earlier = dict(states)
         self._starts = {
             name: self._start_of(by_name[name], states.get(name)) for name in names
         }
@@ -179,8 +179,10 @@ class _Sync:
         if isinstance(records, LogStream):
             return records.start_of(state)
         sequence: int = state[SEQUENCE]
-        is_resumed = self._reading.can_resume(records.name, sequence, state)
-        return sequence if is_resumed else 0
+        if self._reading.can_resume(records.name, sequence, state):
+            return sequence
+        del self._earlier[records.name]
+        return 0
 
     def run(self) -> None:
         """Write one stream after the other."""

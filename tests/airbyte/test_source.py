@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from stairoids_airbyte.source_command import main
+from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.store import EventStore
 from target_stairoids.exceptions import LostLedgerError
 from target_stairoids.ledger import queries
@@ -291,6 +292,24 @@ def test_state_of_another_store_is_a_config_error(source: Source) -> None:
     assert (code, error_in(failed)["failure_type"]) == (1, "config_error")
     assert sequences_in(failed) == []
     assert sequences_in(again) == list(range(1, 11))
+
+
+def test_stream_that_is_read_again_keeps_no_digest_of_the_lost_store(
+    source: Source,
+) -> None:
+    erase(source.url, Person(email=EMAIL))
+    source.choose("erasures")
+    states = states_in(source.run("read")[1])
+    for path in source.folder.glob("webhooks.db*"):
+        path.unlink()
+    fill(source.url)
+    source.config["on_store_reset"] = "resync"
+    states = states_in(source.run("read", states)[1])
+    source.config["on_store_reset"] = "fail"
+
+    code, printed = source.run("read", states)
+
+    assert (code, errors_in(printed)) == (0, [])
 
 
 def a_state(inner: object) -> list[Message]:
