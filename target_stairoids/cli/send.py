@@ -24,7 +24,6 @@ from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import domain_from, email_from
 from target_stairoids.mapping.signals_setting import BY_HAND, MappingItem
 from target_stairoids.mapping.values import is_filled
-from target_stairoids.reporting.next_steps import dead_letters_in
 
 _OBJECTS = {
     "account": ("domain", "name"),
@@ -52,6 +51,7 @@ def send(
     MESSAGES is a file with the output of a tap. This is a run like any other, with the
     ledger, the checks and a summary on stderr. A record that was sent before is a
     duplicate. The command emits no STATE, and the next run reads the stream as before.
+    The exit code is 1 if the command leaves a dead letter.
 
     \b
     Examples:
@@ -86,7 +86,7 @@ def send(
         print_table(names, rows)
     if error is not None:
         raise error
-    if dead_letters_in(report.outcomes):
+    if report.dead_letters:
         raise click.exceptions.Exit(1)
 
 

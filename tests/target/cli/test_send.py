@@ -98,6 +98,19 @@ def test_sent_record_is_a_duplicate_for_the_next_run(
     assert run.outcomes == {"accepted": 5, "duplicate": 1}
 
 
+@pytest.mark.parametrize(("count", "exit_code"), [("1", 1), ("2", 0)])
+def test_exit_code_is_1_only_if_a_dead_letter_is_left(
+    target: TargetUnderTest, messages: Path, count: str, exit_code: int
+) -> None:
+    messages.write_text(text_of([a_schema(), a_record(1, email="?"), a_record(1)]))
+
+    done = signals(target, "send", messages, "--limit", count)
+
+    assert (done.returncode, "1 invalid" in done.stderr) == (exit_code, True)
+    left = signals(target, "dead-letters", "list").stdout
+    assert left.startswith("No dead letters.") is not bool(exit_code)
+
+
 def test_send_warns_of_no_mapping_of_the_streams_that_it_left_out(
     target: TargetUnderTest, messages: Path
 ) -> None:
