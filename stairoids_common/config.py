@@ -5,8 +5,10 @@ The functions raise `WrongConfigError`, whose sentences name the file or the var
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from functools import cache
 from ipaddress import ip_address
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "ENV"  # in place of a file
 _DEFAULT_FILE = "config.json"
+_BACKLOG = 2048  # connections that wait for a server
 #: The first line of YAML: `signals:`, `- stream: x`, `---` or a comment.
 _YAML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:---|#|- |[\w.-]+:)")
 
@@ -152,6 +155,21 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, or raise `OSError` with the reason."""
+    try:
+        family, *_, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        place = str(address[0]), port
+        return socket.create_server(place, family=family, backlog=_BACKLOG)
+    except UnicodeError:
+        raise OSError(errno.EINVAL, "no name of a host") from None
+    except OSError as error:  # Python repeats the address
+        reason = str(error.strerror).partition(" (while ")[0]
+        raise OSError(error.errno, reason) from None
 
 
 def read_file(path: str) -> dict[str, Json]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import socket
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from stairoids_common.config import is_loopback
+from stairoids_common.config import is_loopback, listening_socket
 from stairoids_sandbox.api.auth import AuthMiddleware
 from stairoids_sandbox.api.automation_routes import AutomationRoutes
 from stairoids_sandbox.api.control_routes import ControlRoutes
@@ -203,10 +202,14 @@ class Sandbox:
             UsageError: The address cannot be used.
         """
         try:
-            listener = _listener(*self._address)
-        except UsageError:
+            listener = listening_socket(*self._address)
+        except OSError as error:
             self.stop()
-            raise
+            host, port = self._address
+            raise UsageError(
+                f"cannot listen on {host}:{port}: {error.strerror}. Choose another "
+                "host or port."
+            ) from error
         host, port = listener.getsockname()[:2]
         self._origin = (
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -285,11 +288,3 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     code = _ROUTE_ERRORS.get(error.status_code, "invalid_request")
     msg = f"{request.method} {request.url.path[:100]}: {error.detail}."
     return error_response(ApiError(error.status_code, code, msg))
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
+
 from tap_stairoids_webhooks.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver
 
+_CANNOT_START = 3
+
 
 def create_app() -> EmbeddedReceiver:
-    """Return the receiver as an ASGI application, configured by the environment."""
+    """Return the receiver as an ASGI application, configured by the environment.
+
+    A wrong variable ends the server with one sentence on stderr, and exit code 3. For
+    uvicorn and gunicorn this code means that an application cannot start.
+    """
     from stairoids_common.error_ids import with_id  # noqa: PLC0415 -- `--help` needs none of it
     from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- as above
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver  # noqa: PLC0415 -- as above
@@ -19,4 +27,5 @@ def create_app() -> EmbeddedReceiver:
     try:
         return EmbeddedReceiver(receiver_settings())
     except ConfigError as error:
-        raise ConfigError(with_id(str(error))) from None
+        click.echo(f"Error: {with_id(str(error))}", err=True)
+        raise SystemExit(_CANNOT_START) from None  # a server would log a traceback

@@ -19,6 +19,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.server import ServerState
 
+from stairoids_common.config import listening_socket
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
@@ -91,10 +92,11 @@ class Receiver:
     ) -> None:
         check_path("--path", path, HEALTH_PATH)
         with ExitStack() as opened:
-            self._socket = opened.enter_context(_listen(host, port))
+            self._socket = opened.enter_context(_listen(host, port, "--host or --port"))
             admin_socket = None
             if admin is not None:
-                admin_socket = opened.enter_context(_listen("127.0.0.1", admin.port))
+                admin_socket = _listen("127.0.0.1", admin.port, "--admin-port")
+                opened.enter_context(admin_socket)
             self.store = opened.enter_context(EventStore.create(store_url))
             last_at = None
             with suppress(ValueError):  # of a store that was changed by hand
@@ -321,14 +323,11 @@ def _exit_now() -> None:
     os._exit(1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, options: str) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(
-            (str(address[0]), port), family=family, backlog=1024
-        )
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", "no name of a host")
-        raise ConfigError(f"cannot listen on {host} port {port}: {why}") from error
+        return listening_socket(host, port)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror}. Choose another "
+            f"{options}."
+        ) from error

@@ -111,6 +111,7 @@ def test_options_reach_the_sandbox(receiver: Receiver) -> None:
         (["--fault", "slow,delay_ms=soon"], "delay_ms"),
         (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
         (["--plan", "free"], "free"),
+        (["--host", "ü..b"], "cannot listen on ü..b:0: no name of a host. Choose"),
     ],
 )
 def test_wrong_option_is_named_and_exits_2(options: list[str], named: str) -> None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver import create_app
 from tests.support.webhook_builders import SECRET, a_body, headers_for
 from tests.tap.receiver.test_app import until
@@ -147,15 +146,36 @@ def test_app_that_starts_again_stores_deliveries(
     ],
 )
 def test_wrong_environment_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str, message: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
     monkeypatch.setenv(name, text)
 
-    with pytest.raises(ConfigError, match=message) as refused:
+    with pytest.raises(SystemExit, match="3"):
         create_app()
 
-    assert re.search(r" \[E\d+\]$", str(refused.value))
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert re.fullmatch(r"Error: .+ \[E\d+\]\n", printed)
+
+
+def test_server_prints_a_wrong_environment_without_a_traceback() -> None:
+    done = subprocess.run(
+        [UVICORN, "--factory", "tap_stairoids_webhooks.receiver:create_app"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: no webhook secret: set STAIROIDS_WEBHOOK_")
+    assert done.stderr.count("\n") == 1
 
 
 def test_settings_of_addresses_and_logs_are_not_read(

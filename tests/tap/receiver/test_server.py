@@ -379,7 +379,8 @@ def test_port_in_use_is_an_error(store_url: str) -> None:
         done = serve(store_url, "--port", port, STAIROIDS_WEBHOOK_SECRET=SECRET)
 
     assert done.exit_code == 1
-    assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
+    reason = "Address already in use. Choose another --host or --port."
+    assert f"cannot listen on 127.0.0.1 port {port}: {reason}" in done.stderr
 
 
 def test_admin_port_needs_a_token(store_url: str) -> None:
