@@ -18,6 +18,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain
 from typing import Any, TypeVar
@@ -31,9 +32,11 @@ from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
-from target_stairoids.mapping.expressions.filters import FILTERS
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.filters import FILTERS, number
 from target_stairoids.mapping.privacy import is_yes
-from target_stairoids.mapping.values import holds, is_blank, json_bytes
+from target_stairoids.mapping.times import likely_time_from
+from target_stairoids.mapping.values import holds, is_blank, is_filled, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
 T = TypeVar("T")
@@ -58,6 +61,21 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "notin": lambda one, many: one not in many,
 }
 _SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
+#: Comparison -> the names of Jinja's tests for it, as in `selectattr("qty", "gt", 0)`.
+_TESTS = {
+    "eq": ("eq", "==", "equalto"),
+    "ne": ("ne", "!="),
+    "lt": ("lt", "<", "lessthan"),
+    "lteq": ("le", "<="),
+    "gt": ("gt", ">", "greaterthan"),
+    "gteq": ("ge", ">="),
+    "in": ("in",),
+}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
+_WORDS = {
+    True: {"true", "yes", "y", "t", "1", "on"},
+    False: {"false", "no", "n", "f", "0", "off"},
+}
 
 
 #: Filters that test the truth of a value if they name no test -> the place of the test.
@@ -162,16 +180,60 @@ def _compare(value: Json, *pairs: Json) -> bool:
     one = value_of(value)
     for op, given in zip(pairs[::2], pairs[1::2], strict=True):
         other = value_of(given)
-        if one is None and op in _SIZES:
+        if op in _SIZES and not (is_filled(one) and is_filled(other)):
             return False
         is_unknown = other is None or (one is None and isinstance(other, str))
         if is_unknown and op not in {"eq", "ne"}:
             if op != "notin":
                 return False
-        elif not _COMPARISONS[op](one, other):
+        elif not _compared(op, one, other):
             return False
         one = other
     return True
+
+
+def _compared(op: str, one: Json, other: Json) -> bool:
+    """Return whether a comparison holds. Texts are times if one is in ISO 8601.
+
+    `InvalidSignalError` if a number or a boolean in a text would change the result.
+    """
+    compare, is_in, pair = _COMPARISONS[op], op in {"in", "notin"}, (one, other)
+    found = bool(compare(*pair))
+    if all(isinstance(value, str) for value in pair) and not is_in:
+        if any(map(_DATE.match, pair)):
+            times = [*filter(None, map(likely_time_from, pair))]
+            if len(times) == len(pair):
+                return bool(compare(*map(datetime.fromisoformat, times)))
+            if op in _SIZES:
+                raise InvalidSignalError(
+                    "a time is compared with a text that is none; write "
+                    "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
+                )
+        numbers = [*map(number, pair)]
+        is_wrong = op in _SIZES and None not in numbers and compare(*numbers) != found
+    else:
+        members = other if is_in and isinstance(other, list | tuple) else [other]
+        is_wrong = one not in members and any(_means(one, item) for item in members)
+    if is_wrong:
+        raise InvalidSignalError(
+            "a comparison takes a number or a boolean for a text; write "
+            "`column | int`, `column | float` or `column | string`"
+        )
+    return found
+
+
+def _means(one: Json, other: Json) -> bool:
+    """Return whether one of two values is a text with the other one in it."""
+    text, value = (one, other) if isinstance(one, str) else (other, one)
+    if not isinstance(text, str) or isinstance(value, str):
+        return False
+    if isinstance(value, bool):
+        return text.strip().lower() in _WORDS[value]
+    return isinstance(value, int | Decimal) and number(text) == value
+
+
+def _test_of(op: str) -> Callable[[Json, Json], bool]:
+    return lambda value, other: _compare(value, op, other)
 
 
 def _exact(value: Json) -> Json:
@@ -327,6 +389,8 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_concat": _concat,
     }
     sandbox.tests["_holds"] = holds
+    for op, names in _TESTS.items():
+        sandbox.tests |= dict.fromkeys(names, _test_of(op))
     return sandbox
 
 

@@ -284,6 +284,78 @@ def test_condition(condition: str, *, holds: bool) -> None:
     assert bool(compile_condition(condition, "when").read(RECORD)) is holds
 
 
+COMPARED = {
+    "seats": "12",
+    "none_left": "0",
+    "count": 12,
+    "is_test": True,
+    "agreed": "False",
+    "blank": " ",
+    "noon": "2026-01-31T12:00:00+02:00",
+    "ten": "2026-01-31T10:00:00Z",
+    "later": "2026-01-31T10:00:00.500Z",
+    "mail_date": "Sat, 31 Jan 2026 10:00:00 GMT",
+    "american": "1/31/2026",
+    "lines": [{"qty": 2}, {"qty": None}],
+}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("seats == 13", False),
+        ("seats == '12'", True),
+        ("seats != 0", True),
+        ("seats in [12, '12']", True),
+        ("seats not in ['12', 12]", False),
+        ("seats > '11'", True),
+        ("is_test == true", True),
+        ("is_test != 'pro'", True),
+        ("agreed == true", False),
+        ("blank < '3'", False),
+        ("blank == none", False),
+        ("noon == ten", True),
+        ("noon > ten", False),
+        ("ten < later", True),
+        ("mail_date <= ten", True),
+        ("mail_date >= '2025-12-31'", True),
+        ("american == '2026-01-31'", False),
+        ("lines | selectattr('qty', 'gt', 1) | list", True),
+    ],
+)
+def test_comparison_of_texts_knows_times_and_blanks(
+    condition: str, *, holds: bool
+) -> None:
+    assert bool(compile_condition(condition, "when").read(COMPARED)) is holds
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "seats == 12",
+        "none_left != 0",
+        "seats in [11, 12]",
+        "none_left not in [0]",
+        "count != '12'",
+        "count not in ['12', '13']",
+        "is_test != 'true'",
+        "is_test == 'Yes'",
+        "is_test not in ['1']",
+        "agreed == false",
+        "seats > '3'",
+        "'9' < seats",
+        "american > '2025-12-31'",
+        "agreed < ten",
+        "[seats] | select('eq', 12)",
+    ],
+)
+def test_comparison_that_a_text_would_make_wrong_fails(condition: str) -> None:
+    with pytest.raises(InvalidSignalError, match="compar") as refused:
+        compile_condition(condition, "when").read(COMPARED)
+
+    assert "write `column | " in refused.value.reason
+
+
 @pytest.mark.parametrize(
     ("template", "paths"),
     [
