@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,7 +68,7 @@ def _serve(settings: ReceiverSettings) -> None:
         min_free_bytes=settings.min_free,
         admin=admin,
     )
-    with forwarding(settings, lambda: receiver.is_stopping):
+    with closing(receiver), forwarding(settings, lambda: receiver.is_stopping):
         receiver.run(on_ready=lambda: _print_ready(receiver))
 
 

@@ -10,7 +10,8 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Self, cast
@@ -20,6 +21,7 @@ from typing_extensions import override
 from uvicorn.server import ServerState
 
 from stairoids_common.config import listening_socket
+from stairoids_common.http import in_thread
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
     DEFAULT_MAX_BODY_BYTES,
@@ -115,7 +117,6 @@ class Receiver:
             max_body_bytes=max_body_bytes,
         )
         self._on_ready: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._serve, name="receiver")
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}{path}"
         self.admin_url: str | None = None
@@ -172,27 +173,33 @@ class Receiver:
         logger.info(LogLine("stopped", exit_code=0, unanswered=self._server.unanswered))
 
     def __enter__(self) -> Self:
-        ready = threading.Event()
-        self._on_ready = ready.set
-        self._thread.start()
-        ready.wait()
+        ready: Future[None] = Future()
+        self._on_ready = lambda: ready.set_result(None)
+        self._end = in_thread(self._serve)
+        wait([ready, self._end], return_when=FIRST_COMPLETED)
+        if not ready.done():
+            self._end.result()  # raises the error that it could not start with
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         self._server.should_exit = True
-        self._thread.join()
+        self._end.result()
+
+    def close(self) -> None:
+        """Free the port and the store of a receiver that does not run."""
+        self._opened.close()
 
     def _ready(self) -> None:
         self._on_ready()
 
     def _serve(self) -> None:
-        self._commits.start()
-        try:
-            self._server.run(sockets=[self._socket])
-        finally:
-            if not self._commits.close(seconds=_COMMIT_SECONDS):
-                self.store.database.interrupt()
-            self._opened.close()
+        with closing(self):
+            self._commits.start()
+            try:
+                self._server.run(sockets=[self._socket])
+            finally:
+                if not self._commits.close(seconds=_COMMIT_SECONDS):
+                    self.store.database.interrupt()
 
 
 def _config_for(app: ReceiverApp | AdminApp) -> uvicorn.Config:
@@ -244,7 +251,8 @@ class _Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._housekeeping.check_disk()
+        with logged_error():
+            self._housekeeping.check_disk()
         await super().startup(sockets)
         if self._admin is not None:
             app, listening = self._admin

@@ -13,12 +13,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 import sqlalchemy as sa
+from uvicorn import Server
 
 from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.postgres import autocommit
@@ -331,11 +334,27 @@ def test_unforeseen_error_does_not_end_the_commit_thread(
 def test_unforeseen_error_of_a_check_does_not_end_the_receiver(
     store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
-        database = receiver.store.database
-        monkeypatch.setattr(database, "free_bytes", lambda: 1 // 0)
+    receiver = Receiver(store_url=store_url, secrets=[SECRET])
+    monkeypatch.setattr(receiver.store.database, "free_bytes", lambda: 1 // 0)
+    with receiver:
         until(lambda: caplog.text.count("check failed: reason=ZeroDivisionError") > 1)
         assert post(receiver, a_body()).status_code == 200
+
+
+@pytest.mark.parametrize("part", [CommitQueue, Server])
+def test_receiver_that_cannot_start_raises_the_error_and_frees_its_port(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, part: type
+) -> None:
+    name = "start" if part is CommitQueue else "startup"
+    with monkeypatch.context() as context:
+        context.setattr(part, name, lambda *_, **__: 1 // 0)
+        receiver = Receiver(store_url=store_url, secrets=[SECRET])
+        port = urlsplit(receiver.url).port or 0
+        with pytest.raises(ZeroDivisionError), receiver:
+            pass
+
+    with Receiver(store_url=store_url, secrets=[SECRET], port=port) as receiver:
+        assert post(receiver, a_body()).text == "stored"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
