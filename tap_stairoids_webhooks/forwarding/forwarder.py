@@ -31,7 +31,7 @@ from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.event_filter import EventFilter
-from tap_stairoids_webhooks.store.forwards import Forward, ForwardQueue
+from tap_stairoids_webhooks.store.forwards import Forward, ForwardQueue, check_forwarder
 from tap_stairoids_webhooks.store.leases import lease_of
 from tap_stairoids_webhooks.store.schema import StoredEvent
 from tap_stairoids_webhooks.store.store import EventStore
@@ -96,7 +96,8 @@ class Forwarder:
         self._is_added = False
         self.totals: Counter[str] = Counter()
         self.is_complete = False
-        EventStore.open_read_only(plan.store_url).close()  # an error ends it here
+        with EventStore.open_read_only(plan.store_url) as store:
+            check_forwarder(store, plan.name)  # an error ends it here
 
     @property
     def is_ended(self) -> bool:

@@ -64,18 +64,12 @@ class ForwardQueue:
         `ConfigError` if the consumer is a tap.
         """
         row = {"consumer": self._name, "began_at": timestamp()}
-        known = sa.select(FORWARDERS.c.since).where(self._is_this)
         update = sa.update(FORWARDERS).where(self._is_this).values(row)
         with self._store.transaction("cannot be read", lock=True) as connection:
-            if found := connection.execute(known).first():
+            if found := _forwarder_of(connection, self._name):
                 connection.execute(update)
                 since: str | None = found.since
                 return since
-            if bookmarks_of(connection, self._name):
-                raise ConfigError(
-                    f"the consumer {self._name!r} is a tap: give the forwarder another"
-                    " --name"
-                )
             connection.execute(sa.insert(FORWARDERS), row)
         return None
 
@@ -179,6 +173,26 @@ class ForwardQueue:
         for start in range(0, len(sequences), _ROWS):
             part = FORWARDS.c.sequence.in_(sequences[start : start + _ROWS])
             connection.execute(sa.delete(FORWARDS).where(self._is_ours, part))
+
+
+def check_forwarder(store: EventStore, name: str) -> None:
+    """Raise `ConfigError` if the consumer of a name is a tap."""
+    with store.transaction("cannot be read") as connection:
+        _forwarder_of(connection, name)
+
+
+def _forwarder_of(
+    connection: sa.Connection, name: str
+) -> sa.Row[tuple[Any, ...]] | None:
+    """Return the row of a forwarder; None for a new one."""
+    is_this = FORWARDERS.c.consumer == name
+    found = connection.execute(sa.select(FORWARDERS).where(is_this)).first()
+    if found is None and bookmarks_of(connection, name):
+        raise ConfigError(
+            f"the consumer {name!r} is a tap: give the forwarder another name, with"
+            " --name or --forward NAME=URL"
+        )
+    return found
 
 
 def reasons_in(store: EventStore) -> dict[str, list[Any]]:

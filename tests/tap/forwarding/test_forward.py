@@ -32,7 +32,7 @@ from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.handler import OK, Answer, Payload, WebhookHandler
 from tests.support.raw_server import Server, raw, running
 from tests.support.silent_proxy import SilentProxy
-from tests.support.webhook_builders import EMAIL, a_body, a_delivery
+from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
 from tests.tap.receiver.test_admin import administered, get
 from tests.tap.receiver.test_app import until
 from tests.tap.receiver.test_recovery import locked
@@ -945,9 +945,16 @@ def test_tap_and_forwarder_cannot_share_a_name(home: EventStore, home_url: str) 
     acknowledge(home, "warehouse", {"*": 3})
     with WebhookHandler() as handler:
         done = forward(home_url, handler.url, "--name", "warehouse", "--once")
+        both = ["--store-url", home_url, "--forward", f"warehouse={handler.url}"]
+        served = CliRunner(env={"STAIROIDS_WEBHOOK_SECRET": SECRET}).invoke(
+            main, ["serve", "--port", "0", *both]
+        )
         forward(home_url, handler.url, "--name", "crm", "--once")
 
     assert "the consumer 'warehouse' is a tap" in done.stderr
+    assert served.exit_code == 1
+    assert "the consumer 'warehouse' is a tap" in served.stderr
+    assert served.stdout == ""
     with pytest.raises(ConfigError, match="'crm' is a forwarder"):
         acknowledge(home, "crm", {"*": 3})
 
