@@ -8,7 +8,7 @@ from stairoids_airbyte.catalog import SYNC_MODES
 from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
-from stairoids_common.config_errors import config_errors, json_of
+from stairoids_common.config_errors import config_errors, json_of, one_a_line
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.settings import Settings, config_schema
 
@@ -82,7 +82,7 @@ def settings_from(config: Mapping[str, Json]) -> Settings:
     if isinstance(items := completed.get("signals"), list):
         completed["signals"] = [_with_texts_read(item) for item in items]
     if errors := config_errors(completed, schema):
-        raise ConfigError("; ".join(errors))
+        raise ConfigError(one_a_line(errors))
     if problem := problem_of_place("ledger_url", completed["ledger_url"]):
         raise ConfigError(problem)
     return Settings.from_config(completed)

@@ -8,6 +8,7 @@ from stairoids_airbyte.exceptions import WrongConfigError
 from stairoids_airbyte.protocol import Json, Message
 from stairoids_airbyte.specification import problem_of_place, specification
 from stairoids_common.config import understood
+from stairoids_common.config_errors import one_a_line
 from stairoids_common.settings import SECRET, config_schema_of
 from tap_stairoids_webhooks.config import TapConfig, problems_in
 from target_stairoids.settings import Settings
@@ -62,5 +63,5 @@ def checked_config(config: Mapping[str, Json]) -> dict[str, Json]:
         if not problems and name in found:
             problems += filter(None, [problem_of_place(name, found[name])])
     if problems:
-        raise WrongConfigError("; ".join(problems))
+        raise WrongConfigError(one_a_line(problems))
     return found

@@ -37,7 +37,12 @@ class WrongConfigError(ValueError):
 
     def __init__(self, errors: Sequence[str]) -> None:
         self.errors = list(errors)
-        super().__init__("; ".join(errors))
+        super().__init__(errors[0] if len(errors) == 1 else one_a_line(errors))
+
+
+def one_a_line(errors: Iterable[str]) -> str:
+    """Return mistakes as whole sentences, each on a line of its own."""
+    return "\n".join(e if e.endswith((".", "?")) else f"{e}." for e in errors)
 
 
 def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
@@ -55,7 +60,7 @@ def schema_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> lis
     """Return one sentence for each mistake that breaks a schema."""
     given = {n: v for n, v in config.items() if v is not None and n != "$schema"}
     validator = Draft202012Validator(repaired(schema))
-    return sorted(map(_describe, validator.iter_errors(given)))
+    return sorted({s for e in validator.iter_errors(given) for s in _sentences(e)})
 
 
 def _odd_texts(value: Json, where: str) -> Iterator[str]:
@@ -132,7 +137,8 @@ def repaired(schema: Json) -> Json:
     return found
 
 
-def _describe(error: ValidationError) -> str:
+def _sentences(error: ValidationError) -> Iterable[str]:
+    """Return one sentence for each field that an error is about."""
     where = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}"
         for part in error.absolute_path
@@ -142,15 +148,21 @@ def _describe(error: ValidationError) -> str:
     match error.validator:
         case "required":
             missing = (_join(where, name) for name in rule if name not in given)
-            return ", ".join(f"`{name}`" for name in missing) + " is required"
+            return [f"`{name}` is required" for name in missing]
         case "additionalProperties":
             schema: Json = error.schema
             known = schema["properties"]
-            return "; ".join(
+            return [
                 f"`{_join(where, name)}` is not a setting{suggestion(name, known)}"
                 for name in given
                 if name not in known
-            )
+            ]
+    return [_describe(error, where)]
+
+
+def _describe(error: ValidationError, where: str) -> str:
+    rule: Json = error.validator_value
+    given: Json = error.instance
     is_nested = re.search("'(array|object)'", str([rule]))  # also one of its types
     if is_nested and isinstance(given, str) and _JSON.match(given):
         try:

@@ -46,9 +46,9 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 def pattern_of(message: str) -> re.Pattern[str]:
     """Return the pattern of a message, in which `…` stands for any text.
 
-    It matches at the begin of a sentence, or behind a colon or semicolon.
+    It matches at the begin of a line or sentence, or behind a colon or semicolon.
     """
-    begin = "" if message.startswith("…") else "(?:^|[.:;] )"
+    begin = "" if message.startswith("…") else "(?:^ *|[.:;] )"
     code = "(?:`[^`]*`|``+ ?[^`].*?``+)"
     words = re.escape(message).replace("`…`", code).replace("…", ".*")
     return re.compile(begin + words)

@@ -33,7 +33,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from stairoids_common.config import default_inputs, read_config
-from stairoids_common.config_errors import WrongConfigError
+from stairoids_common.config_errors import WrongConfigError, one_a_line
 from stairoids_common.environment import SHARED_VARIABLES
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
@@ -373,10 +373,9 @@ def target_from(
         config = {**defaults, **config_inputs}
         return TargetStairoids(config=config)
     except WrongConfigError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(one_a_line(error.errors)) from None
     except ConfigValidationError as error:
-        # The remedy follows the last sentence.
-        problem = "; ".join(sorted(error.errors, key=_NO_KEY.__eq__))
+        problem = one_a_line(sorted(error.errors, key=_NO_KEY.__eq__))
         if _NO_KEY in error.errors:
-            problem += f". Set it in the config, or as {SHARED_VARIABLES['api_key']}."
+            problem += f" Set it in the config, or as {SHARED_VARIABLES['api_key']}."
         raise ConfigError(problem) from None

@@ -15,7 +15,7 @@ import yaml
 from msgspec import UNSET, Meta, Struct, UnsetType
 from typing_extensions import override
 
-from stairoids_common.config_errors import schema_errors
+from stairoids_common.config_errors import one_a_line, schema_errors
 from target_stairoids.dedup.record import same_value
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
@@ -90,7 +90,7 @@ def read_tests(file: IO[str]) -> list[MappingTest]:
     except (TypeError, ValueError, RecursionError):  # `!!set`, or `&a [*a]`
         raise ConfigError("The mapping tests have a value that JSON lacks.") from None
     if errors := schema_errors(found, msgspec.json.schema(_File)):
-        raise ConfigError("; ".join(errors))
+        raise ConfigError(one_a_line(errors))
     tests = msgspec.convert(found, _File).tests
     for test in tests:
         if (test.signals is UNSET) == (test.outcome is UNSET):

@@ -176,7 +176,7 @@ def test_misspelt_setting_of_meltano_names_the_command_that_unsets_it(
     command = "meltano config unset target-stairoids dryrun"
     assert str(wrong.value) == (
         "`STAIROIDS_DRY_RUN` is not a variable of a setting; did you mean "
-        f"`{PREFIX}DRY_RUN`?; `TARGET_STAIROIDS_DRYRUN` is not a variable of a "
+        f"`{PREFIX}DRY_RUN`?\n`TARGET_STAIROIDS_DRYRUN` is not a variable of a "
         f"setting; did you mean `{PREFIX}DRY_RUN`? If it is a setting in Meltano, run "
         f"`{command}`."
     )

@@ -147,6 +147,7 @@ def test_similar_message_gets_no_id(other: str) -> None:
     [
         "config.json: `a` is required",
         "`x` is wrong; `a` is required",
+        "`x` is wrong.\n`a` is required",
         "config.json cannot be read: Is a directory",
         "Invalid value for '--before': less than 7 days.",
         "`ledger_url` names `$HOME`, and no variable is read in a path.",

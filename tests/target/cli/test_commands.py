@@ -182,14 +182,21 @@ def test_check_names_a_misspelt_setting(target: TargetUnderTest) -> None:
     assert "canary" not in done.stderr
 
 
-def test_remedy_for_a_missing_key_follows_no_other_mistake(
+def test_each_mistake_in_a_config_is_a_sentence_on_its_own_line(
     target: TargetUnderTest,
 ) -> None:
     target.config["apikey"] = target.config.pop("api_key")
+    target.config["signals"] = [{"name": "x", "send": "daily", "emial": None}]
 
     done = signals(target, "check")
 
-    assert "did you mean `api_key`?; `api_key` is required. Set it in" in done.stderr
+    assert done.stderr.splitlines() == [
+        "Error: `apikey` is not a setting; did you mean `api_key`?",
+        "    `signals[0].emial` is not a setting.",
+        "    `signals[0].send` must be one of always or on_change or once.",
+        "    `signals[0].stream` is required.",
+        "    `api_key` is required. Set it in the config, or as STAIROIDS_API_KEY.",
+    ]
 
 
 def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> None:
