@@ -23,7 +23,16 @@ _SCALARS = (str, int, float, Decimal)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 #: Dates that stand for no date; 9999 is the open end of a row that is valid now.
 _ZERO_DATE = re.compile(
-    r"(0000|0001|1899|1900|1970|2100|2999|9999)-\d\d-\d\d.*|infinity|[0\W]*", re.DOTALL
+    r"(0000|0001|1899|1900|1970|2100|2999|9999)-\d\d-\d\d.*|infinity"
+    r"|(?!.*[\u2611\u2612\u2705\u2713-\u2718\u274c\xd7])[0\W]*",  # a mark is none
+    re.DOTALL,
+)
+
+_EMPTY_OR_CROSSED = re.compile("[\u2610\u2612\u2715-\u2718\u274c]\ufe0f?")  # a box
+#: A remark after a status: `Opted out (by phone)`, `Withdrawn on 2026-01-31`.
+_REMARK = re.compile(
+    r"[(\[:;,]| [-\u2013\u2014] | (?:on|by|via|at|since|am|per|seit|le|el) | (?=\d)",
+    re.IGNORECASE,
 )
 
 
@@ -163,7 +172,10 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `{marketing: false}`."""
-    if _text(value) in _SAYS_NO or refused_in(value, _CONSENT_OR_GENERIC):
+    text = _text(value) or ""
+    if text in _SAYS_NO or _EMPTY_OR_CROSSED.fullmatch(text):
+        return True
+    if refused_in(value, _CONSENT_OR_GENERIC):
         return True
     # A blank such as `not given` refuses here.
     return isinstance(value, str) and _bare(value) in _REFUSING
@@ -218,7 +230,7 @@ READERS: Mapping[str, Callable[[object], bool]] = {
 
 def _bare(text: str) -> str:
     """Return a status like a simple name, without a remark: `Opted out (by phone)`."""
-    return simple_name(re.split(r"[(\[:;,]| - ", text, maxsplit=1)[0])
+    return simple_name(_REMARK.split(text, maxsplit=1)[0])
 
 
 def _text(value: object) -> str | None:

@@ -409,7 +409,7 @@ def test_rule_is_the_condition_that_suggest_prints() -> None:
             assert len(found) == 1
 
 
-NO = [False, 0.0, "false", "FALSE", "0", "no", "N", "f", "off"]
+NO = [False, 0.0, "nem", "\u2610", "false", "FALSE", "0", "no", "N", "f", "off"]
 BLANK: list[Any] = [
     None,
     "",
@@ -427,6 +427,12 @@ BLANK: list[Any] = [
 @pytest.mark.parametrize("value", [*NO, *BLANK])
 def test_value_that_does_not_opt_out(value: object) -> None:
     assert not opted_out(value)
+
+
+@pytest.mark.parametrize("mark", ["\u2713", "\u2714\ufe0f", "\u2611", "\u2705", "\xd7"])
+def test_mark_in_a_box_opts_out_and_does_not_refuse(mark: str) -> None:
+    assert opted_out(mark)
+    assert not refused(mark)
 
 
 @pytest.mark.parametrize("value", [True, 1, "yes", "granted", "2024-01-01", *BLANK])
@@ -461,6 +467,9 @@ def test_value_that_does_not_refuse(value: object) -> None:
                 "Hard Bounce",
                 "opt-out",
                 "Unsubscribed: by mail",
+                "unsubscribed via link",
+                "Gelöscht",
+                "отписан",
             )
         ),
         *(
@@ -482,6 +491,15 @@ def test_value_that_does_not_refuse(value: object) -> None:
                 '{"marketing": {"consent": "no"}}',
                 "unsubscribed",
                 "refusé",
+                "withdrawn on 2024-01-01",
+                "Opted out by phone",
+                "revoked 2024",
+                "verweigert",
+                "hay\u0131r",
+                "否",
+                "\u274c",
+                "\u2718\ufe0f",
+                "\u2610",
             )
         ),
         ("marked_email_as_spam", True, "by `marked_email_as_spam | opted_out`"),
