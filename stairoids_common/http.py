@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from http import HTTPStatus
 from http.client import HTTPException, RemoteDisconnected
+from http.cookiejar import DefaultCookiePolicy
 from io import BufferedReader
 from pathlib import Path
 from threading import Thread
@@ -146,8 +147,9 @@ class WholeAdapter(HTTPAdapter):
 
 
 def session_of_whole_responses(adapter: WholeAdapter | None = None) -> Session:
-    """Return a session that takes only whole responses."""
+    """Return a session that takes only whole responses, and no cookies."""
     session = Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter or WholeAdapter())
     return session

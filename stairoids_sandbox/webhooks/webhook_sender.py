@@ -11,6 +11,7 @@ import ssl
 import time
 import uuid
 from collections import Counter
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import NotRunningError
@@ -177,8 +178,8 @@ class WebhookSender:
 def _http_client() -> httpx.AsyncClient:
     """Return a client that opens a connection for each request.
 
-    It follows no redirects and reads no proxy, password or certificate from the
-    environment.
+    It follows no redirects, takes no cookies, and reads no proxy, password or
+    certificate from the environment.
     """
     import httpx  # noqa: PLC0415 -- same
 
@@ -186,6 +187,7 @@ def _http_client() -> httpx.AsyncClient:
         verify=ssl.create_default_context(),
         timeout=None,  # noqa: S113 -- an attempt as a whole has one
         trust_env=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
     )
     client.headers.clear()  # the documentation shows no User-Agent and no Accept

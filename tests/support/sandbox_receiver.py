@@ -78,6 +78,7 @@ class Receiver:
             return
         request.send_response(status)
         request.send_header("Location", "http://127.0.0.1:1/")
+        request.send_header("Set-Cookie", "session=1")
         request.end_headers()
         with suppress(ConnectionError):  # the sender reads only so much
             for chunk in self.body:

@@ -84,6 +84,7 @@ def test_other_response_is_retried_with_a_new_delivery_id(
     ids = {received.headers["X-Stairoids-Delivery"] for received in receiver.received}
     assert len(ids) == 5
     assert len({received.body for received in receiver.received}) == 1
+    assert not any("Cookie" in received.headers for received in receiver.received)
 
 
 def test_delivery_fails_after_five_attempts_with_doubling_delays(

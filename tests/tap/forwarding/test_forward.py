@@ -111,6 +111,17 @@ def test_page_shows_why_a_forwarder_tries_again(
         assert "1 retrying: status 500" in get(receiver, "/").text
 
 
+def test_cookies_of_a_handler_are_not_sent_back(
+    store: EventStore, store_url: str
+) -> None:
+    fill(store, accounts=1, number=3)
+    with WebhookHandler(lambda *_: (200, {"Set-Cookie": "session=1"})) as handler:
+        done = forward(store_url, handler.url, "--once", "--workers", "1")
+
+    assert totals(done)["delivered"] == 3
+    assert not any("Cookie" in headers for headers in handler.headers)
+
+
 def test_forwarder_goes_on_after_its_last_event(
     home: EventStore, home_url: str
 ) -> None:

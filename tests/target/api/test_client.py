@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -200,6 +201,17 @@ def test_netrc_does_not_replace_the_key(server: Server, tmp_path: Path) -> None:
     ((head, _),) = server.requests
     assert f"\r\nAuthorization: Bearer {KEY}\r\n" in head
     assert "Basic" not in head
+
+
+def test_cookies_are_not_sent_back(server: Server) -> None:
+    server.response = raw(201, "{}", **{"Set-Cookie": "session=1"})
+
+    with closing(Client(server.url, KEY, timeout=30)) as client:
+        client.post_signal(BODY)
+        client.post_signal(BODY)
+
+    assert len(server.requests) == 2
+    assert not any("Cookie" in head for head, _ in server.requests)
 
 
 def echo(connection: socket.socket) -> None:
