@@ -279,18 +279,20 @@ class Ledger:
     def was_read_since(self, dead_letter: int, key: Key) -> bool:
         """Return whether a later run than a dead letter's wrote the latest version.
 
+        This run does not count: it may have sent another dead letter of the entity.
         Also true if the dead letter was closed, and the latest version filtered.
         """
         entity, mapping = key
         of_dead_letter = select(dead_letters.c.last_at).where(
             dead_letters.c.id == dead_letter
         )
+        is_later = runs.c.started_at > of_dead_letter.scalar_subquery()
         filtered = latest.c.state_digest.is_(None) & ~of_dead_letter.exists()
         query = select(latest.c.entity).where(
             latest.c.entity == entity,
             latest.c.mapping == mapping,
             latest.c.run == runs.c.run,
-            (runs.c.started_at > of_dead_letter.scalar_subquery()) | filtered,
+            (is_later & (runs.c.run != self.run)) | filtered,
         )
         return self.value(query) is not None
 

@@ -217,13 +217,15 @@ class Identity:
     ) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered.
 
-        `was_read_since` returns whether that is so of an entity after the failure.
+        `was_read_since` returns whether an earlier run did so after the failure.
         """
         version, latest = self.placed(record)
         is_always = record.mapped.mapping.send == "always"
         is_always &= version.key == version.record_key  # no newer state closes others
-        if latest is None or (is_always and latest.content_digest is not None):
+        if latest is None or latest.is_shared:
             return False
+        if latest.state_digest is not None and (is_always or not latest.content_digest):
+            return False  # also if the newer version was rejected, and not sent
         if are_ordered(version.bookmark_value, latest.bookmark_value):
             return is_older(version, latest)
         return was_read_since(version.key)

@@ -141,7 +141,9 @@ class RecordOutcomes:
             record, partial(self.ledger.was_read_since, dead_letter)
         ):
             self.closing.close(mapped)
-            self._count(mapped, Outcome.SUPERSEDED, "a newer version was read since")
+            self._count(
+                mapped, Outcome.SUPERSEDED, "a newer state was sent or filtered since"
+            )
         elif draft.outcome is Outcome.INVALID:
             self._refuse(record)
         elif draft.outcome is Outcome.FILTERED:

@@ -11,11 +11,11 @@ import pytest
 from stairoids_sandbox import Fault
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
-from tests.support.singer_io import a_record, a_schema
+from tests.support.singer_io import a_record, a_schema, wait_until
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
-    from tests.support.singer_io import Message, TargetUnderTest
+    from tests.support.singer_io import TargetUnderTest
 
 COMPARE = "Compare the ids with `stairoids-signals dead-letters list`."
 
@@ -270,6 +270,54 @@ def test_dead_letter_is_not_sent_after_a_newer_version(
     assert replayed.outcomes == {outcome: 1}
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["pro"]
     assert "No dead letters." in signals(target, "dead-letters", "list").stdout
+
+
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_rejected_newer_version_closes_no_dead_letter(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    bookmark: str | None,
+    send: str,
+    *,
+    is_fixed: bool,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    target.run(schema, a_record(1, plan="a", updated_at="2026-01-01", email="broken"))
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    target.run(schema, a_record(1, plan="b", updated_at="2026-01-02"))
+    exported = signals(target, "dead-letters", "export").stdout
+    sandbox.faults.set([] if is_fixed else [Fault(kind="status", status=422)])
+
+    replayed = target.run_text(exported.replace("broken", "u1@example.com"))
+
+    plans = ["a"] if send == "once" else ["a", "b"]
+    assert replayed.outcomes.get("superseded") is None
+    assert dead_letters_left(target) == 0 or not is_fixed
+    sent = [signal.properties["plan"] for signal in sandbox.signals]
+    assert sent == (plans if is_fixed else [])
+
+
+@pytest.mark.parametrize("bookmark", ["updated_at", None])
+def test_replay_sends_each_state_of_a_record_in_order(
+    sandbox: Sandbox, target: TargetUnderTest, bookmark: str | None
+) -> None:
+    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    days = "2026-01-01", "2026-01-02"
+    target.run(schema, *(a_record(1, plan=day, updated_at=day) for day in days))
+    sandbox.faults.set([])
+    exported = signals(target, "dead-letters", "export").stdout
+    schema_line, first, second = exported.splitlines(keepends=True)
+
+    with target.start(schema_line + first) as process:
+        wait_until(lambda: dead_letters_left(target) == 1)
+        process.communicate(second.encode())
+
+    assert [signal.properties["plan"] for signal in sandbox.signals] == [*days]
+    assert dead_letters_left(target) == 0
 
 
 @pytest.mark.parametrize("send", ["on_change", "always"])
@@ -833,21 +881,38 @@ def test_dead_letter_of_another_row_of_a_key_stays_beside_a_row_that_was_sent(
         assert dead_letters_left(target) == 1
 
 
-@pytest.mark.parametrize("unsubscribed", [False, True])
+@pytest.mark.parametrize("send", ["on_change", "once", "always"])
+@pytest.mark.parametrize("later", [{}, {"unsubscribed": True}, {"plan": "new"}])
 def test_dead_letter_without_an_address_stays_if_people_share_its_key(
-    target: TargetUnderTest, *, unsubscribed: bool
+    target: TargetUnderTest, send: str, later: dict[str, Any]
 ) -> None:
-    def row(email: str, *, unsubscribed: bool = False) -> Message:
-        return a_record(1, email=email, unsubscribed=unsubscribed)
-
-    schema = a_schema(unsubscribed="boolean")
-    target.run(schema, row("ann@ann.com"), row("bob@bob.com"))
-    target.run(schema, row("ann@ann.com"), row("broken"))
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    schema = a_schema(unsubscribed="boolean", plan="string")
+    ann, bob = (a_record(1, email=f"{name}@{name}.com") for name in ("ann", "bob"))
+    target.run(schema, ann, bob)
+    target.run(schema, ann, a_record(1, email="broken"))
     assert dead_letters_left(target) == 1
 
-    target.run(schema, row("ann@ann.com", unsubscribed=unsubscribed))
+    target.run(schema, a_record(1, email="ann@ann.com", **later))
 
     assert dead_letters_left(target) == 1
+
+
+@pytest.mark.parametrize(("send", "left"), [("on_change", 0), ("always", 1)])
+def test_replay_sends_no_older_state_than_an_unknown_one(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, left: int
+) -> None:
+    target.config |= {"signals": [{"stream": "trials", "send": send}]}
+    schema = a_schema(plan="string")
+    target.run(schema, a_record(1, plan="a", email="broken"))
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(schema, a_record(1, plan="b"), on_unknown="hold")
+
+    exported = signals(target, "dead-letters", "export").stdout
+    target.run_text(exported.replace("broken", "u1@example.com"))
+
+    assert len(sandbox.signals) == left
+    assert dead_letters_left(target) == 0
 
 
 def test_dead_letter_stays_if_an_older_version_is_accepted(

@@ -168,6 +168,22 @@ def test_lost_responses_are_looked_up_by_the_name(
     assert len(sandbox.signals) == 4
 
 
+def test_people_who_share_the_key_of_a_company_do_not_close_its_dead_letter(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [BY_NAME]
+    schema = a_schema(company="string", at="string", bookmark="at")
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, email=None, company="Acme", at="2026-01-02"))
+    people = [f"{name}@{name}.com" for name in ("ann", "bob")]
+    target.run(schema, *(a_record(1, email=e, at="2026-01-01") for e in people))
+
+    replayed = command(target, "dead-letters", "replay")
+
+    assert "1 signal = 1 accepted" in replayed.stderr
+    assert sandbox.signals[-1].body["account"] == {"name": "Acme"}
+
+
 def test_lost_ledger_is_rebuilt_by_the_name(target: TargetUnderTest) -> None:
     target.config |= {"signals": [BY_NAME], "first_run": "guard"}
     target.run(SCHEMA, *companies("Acme", "Birch"))
