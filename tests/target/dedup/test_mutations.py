@@ -43,6 +43,18 @@ SINGLE = [
     ),
     (
         "cli/test_dead_letters.py",
+        "test_rejected_newer_version_closes_no_dead_letter[True-None-on_change]",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_dead_letter_is_not_sent_after_its_row_was_excluded[None-always]",
+    ),
+    (
+        "sending/test_company_names.py",
+        "test_people_who_share_the_key_of_a_company_do_not_close_its_dead_letter",
+    ),
+    (
+        "cli/test_dead_letters.py",
         "test_dead_letter_of_a_person_without_a_key_closes",
     ),
     (
