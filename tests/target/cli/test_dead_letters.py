@@ -15,7 +15,7 @@ from tests.support.singer_io import a_record, a_schema, wait_until
 
 if TYPE_CHECKING:
     from stairoids_sandbox import Sandbox
-    from tests.support.singer_io import TargetUnderTest
+    from tests.support.singer_io import Message, TargetUnderTest
 
 COMPARE = "Compare the ids with `stairoids-signals dead-letters list`."
 
@@ -449,6 +449,29 @@ def test_state_before_an_unknown_signal_that_did_not_arrive_is_not_sent_again(
     assert back.outcomes == {"duplicate": 1}
     assert replayed.outcomes == {"accepted": 1}
     assert [s.body["properties"]["plan"] for s in sandbox.signals] == ["a", "b"]
+
+
+@pytest.mark.parametrize("before", [[], ["2026-01-02"]])
+@pytest.mark.parametrize("send", ["on_change", "always"])
+def test_no_state_older_than_an_unknown_one_is_sent_after_resolve(
+    sandbox: Sandbox, target: TargetUnderTest, before: list[str], send: str
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "send": send}]
+    schema = a_schema(plan="string", at="string", bookmark="at")
+
+    def rows(*days: str) -> list[Message]:
+        return [schema, *(a_record(1, plan=day, at=day) for day in days)]
+
+    target.run(*rows(*before))
+    sandbox.faults.add(Fault(kind="status", status=500, count=1))
+    target.run(*rows("2026-01-04"), on_unknown="hold")
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+
+    for day in ("2026-01-01", "2026-01-03"):
+        assert target.run(*rows(day)).outcomes == {"superseded": 1}
+    assert "1 accepted" in signals(target, "dead-letters", "replay").stderr
+    assert target.run(*rows("2026-01-03")).outcomes == {"superseded": 1}
+    assert [s.properties["plan"] for s in sandbox.signals] == [*before, "2026-01-04"]
 
 
 def test_each_state_of_the_run_before_an_unknown_signal_counts_as_sent(
