@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from operator import index
 from types import FrameType
@@ -61,8 +62,10 @@ def check(config: Mapping[str, Json]) -> str:
     """Return a sentence about the store, if a sync could begin."""
     with _converted_errors():
         config = checked_config(config)
-        last = Reading(config).snapshot.upper
-        found = f"The store can be read. Its last event is number {last}."
+        reading = Reading(config)
+        with closing(reading.snapshot) as snapshot:
+            found = f"The store can be read. Its last event is number {snapshot.upper}."
+        reading.check_consumer()
         for log in _logs_of(config):
             found += f" The ledger {log.ledger.name} can be read."
         return found

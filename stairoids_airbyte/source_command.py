@@ -62,7 +62,7 @@ def spec() -> None:
 @config_option
 @as_connector
 def check(config: dict[str, Any]) -> None:
-    """Check that the config is right and the store can be read.
+    """Check that the config is right, and that a sync can use the store.
 
     \b
     Example:

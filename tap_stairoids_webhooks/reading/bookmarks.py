@@ -153,6 +153,16 @@ class Reading:
                 json.dumps({k: v for k, v in unread.as_json().items() if v}),
             )
 
+    def check_consumer(self) -> None:
+        """Raise the error of `acknowledge`, if there is one; store nothing."""
+        if self._config.consumer is None:
+            return
+        from tap_stairoids_webhooks.store.consumers import check_tap  # noqa: PLC0415 -- SQLAlchemy is slow to import, and --version does not need it
+        from tap_stairoids_webhooks.store.store import EventStore  # noqa: PLC0415 -- as above
+
+        with EventStore.open(self._config.store_url) as store:
+            check_tap(store, self._config.consumer)
+
     def acknowledge(self, bookmarks: Mapping[str, int]) -> None:
         """Store which events have arrived, as the incoming state proves it.
 

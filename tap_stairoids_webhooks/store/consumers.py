@@ -52,13 +52,28 @@ def acknowledge(store: EventStore, consumer: str, bookmarks: Mapping[str, int]) 
     two taps then. `ConfigError` if the consumer is a forwarder.
     """
     with store.transaction("cannot acknowledge", lock=True) as connection:
-        is_forwarder = sa.select(FORWARDERS).where(FORWARDERS.c.consumer == consumer)
-        if connection.execute(is_forwarder).first() is not None:
-            msg = f"the consumer {consumer!r} is a forwarder: give the tap another name"
-            raise ConfigError(msg)
-        before = bookmarks_of(connection, consumer)
-        set_bookmarks(connection, consumer, bookmarks)
+        before = _acknowledge(connection, consumer, bookmarks)
     return any(bookmarks.get(kind, -1) < at for kind, at in before.items())
+
+
+def check_tap(store: EventStore, consumer: str) -> None:
+    """Raise the error of `acknowledge`, if there is one; store nothing."""
+    with store.transaction("cannot acknowledge", lock=True) as connection:
+        _acknowledge(connection, consumer, {ALL: 0})
+        connection.rollback()
+
+
+def _acknowledge(
+    connection: sa.Connection, consumer: str, bookmarks: Mapping[str, int]
+) -> dict[str, int]:
+    """Replace the bookmarks of a tap, and return the earlier ones."""
+    is_forwarder = sa.select(FORWARDERS).where(FORWARDERS.c.consumer == consumer)
+    if connection.execute(is_forwarder).first() is not None:
+        msg = f"the consumer {consumer!r} is a forwarder: give the tap another name"
+        raise ConfigError(msg)
+    before = bookmarks_of(connection, consumer)
+    set_bookmarks(connection, consumer, bookmarks)
+    return before
 
 
 def bookmarks_of(connection: sa.Connection, consumer: str) -> dict[str, int]:

@@ -12,13 +12,17 @@ import pytest
 from jsonschema import Draft7Validator
 
 from stairoids_airbyte.source_command import main
+from tap_stairoids_webhooks.store.consumers import lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
+from tap_stairoids_webhooks.store.forwards import ForwardQueue
+from tap_stairoids_webhooks.store.schema import METADATA
 from tap_stairoids_webhooks.store.store import EventStore
 from target_stairoids.exceptions import LostLedgerError
 from target_stairoids.ledger import queries
 from tests.support.connectors import errors_in, messages_in, run_connector
 from tests.support.forks import Forked, forked
 from tests.support.ledger_builders import accept, opened
+from tests.support.postgres import autocommit
 from tests.support.running_tap import fill
 from tests.support.singer_io import BIN
 from tests.support.webhook_builders import EMAIL, SECRET, a_body, a_delivery
@@ -126,6 +130,49 @@ def test_check_of_an_existing_store_succeeds(source: Source) -> None:
     (message,) = messages_in(source.run("check")[1], "CONNECTION_STATUS")
 
     assert message["connectionStatus"]["status"] == "SUCCEEDED"
+
+
+def status_of(printed: str) -> Message:
+    (message,) = messages_in(printed, "CONNECTION_STATUS")
+    return dict(message["connectionStatus"])
+
+
+def test_check_finds_a_consumer_that_is_a_forwarder(source: Source) -> None:
+    with EventStore.open(source.url) as store:
+        ForwardQueue(store, store, "crm").begin()
+    source.config["consumer"] = "crm"
+    _, taken = source.run("check")
+    source.config["consumer"] = "warehouse"
+    _, free = source.run("check")
+
+    assert status_of(taken)["status"] == "FAILED"
+    assert "the consumer 'crm' is a forwarder" in status_of(taken)["message"]
+    assert status_of(free)["status"] == "SUCCEEDED"
+    with EventStore.open_read_only(source.url) as store:
+        assert lags(store).keys() == {"crm"}
+
+
+@pytest.mark.slow
+def test_check_finds_a_consumer_that_cannot_be_written(
+    source: Source, postgres: str
+) -> None:
+    EventStore.create(postgres).close()
+    with autocommit(postgres) as connection:
+        connection.exec_driver_sql("CREATE ROLE reader LOGIN")
+        connection.exec_driver_sql(
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"
+        )
+    source.config["store_url"] = postgres.replace("//postgres:", "//reader:")
+    _, without = source.run("check")
+    source.config["consumer"] = "crm"
+    _, printed = source.run("check")
+    with autocommit(postgres) as connection:
+        METADATA.drop_all(connection)
+        connection.exec_driver_sql("DROP ROLE reader")
+
+    assert status_of(without)["status"] == "SUCCEEDED"
+    assert status_of(printed)["status"] == "FAILED"
+    assert "cannot acknowledge: permission denied" in status_of(printed)["message"]
 
 
 def test_state_with_a_name_twice_is_read_as_pyairbyte_writes_it(source: Source) -> None:
