@@ -189,7 +189,7 @@ def lags(store: EventStore) -> dict[str, Lag]:
             found = sa.select(EVENTS.c.received_at).where(unread)
             found = found.order_by(EVENTS.c.sequence)
             oldest = found.limit(1)
-            # To read no other column of the events takes a third of the time.
+            # PostgreSQL finds the sequences in an index, and does not read the events.
             some = found.with_only_columns(EVENTS.c.sequence).limit(MOST_COUNTED)
             count = sa.select(sa.func.count()).select_from(some.subquery())
             both = sa.select(count.scalar_subquery(), oldest.scalar_subquery())
