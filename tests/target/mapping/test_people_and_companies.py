@@ -9,18 +9,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from target_stairoids.mapping.names import (
+    clean_name,
+    company_name_from,
+    names_of_person,
+    person_name_from,
+)
 from target_stairoids.mapping.people_and_companies import (
     clean_domain,
     clean_email,
-    clean_name,
     company_domain_of,
-    company_name_from,
     domain_from,
     email_from,
     is_domain,
     is_email,
-    names_of_person,
-    person_name_from,
     registrable_domain,
 )
 
