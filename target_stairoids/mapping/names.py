@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import html
 import re
+from contextlib import suppress
 from functools import lru_cache
+from itertools import takewhile
 
 from target_stairoids.mapping.people_and_companies import (
     CACHED,
@@ -42,7 +44,7 @@ _SYMBOLS = re.compile(r"[\u2190-\u2bff\ufe0f\u200d\U0001f000-\U0001faff]")
 #: `{{ first_name }}`, `{first_name}`, `%FNAME%`, `*|FNAME|*`, `<b>`, a URL, a remark.
 _TEMPLATE = re.compile(
     r"\{\w*[{}]|\A[\[{].*[\]}]\Z|%\w+%|\*\||</?[a-z][^<>]*>|://"
-    r"|\bdo not (?:use|contact|call|e?mail)\b",
+    r"|\bdo not (?:use|contact|call|e?mail)\b|[*\u2022]{2}|\ufffd",
     re.IGNORECASE,
 )
 #: `&amp;`. Python also finds `&cent` in `Food&centre`.
@@ -66,7 +68,8 @@ def clean_name(text: str) -> str | None:
 
     Numbers, ids, addresses, URLs, words such as `N/A`, and templates are no names.
     """
-    text = _ENTITY.sub(lambda found: html.unescape(found[0]), visible(text))
+    text = visible(_repaired(text))
+    text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
     text = _CONTROL.sub(" ", text)
     text = " ".join(text.split()).strip(",;: ")
     while found := _QUOTED.fullmatch(text):
@@ -74,6 +77,14 @@ def clean_name(text: str) -> str | None:
     if stands_for_nothing(text) or _ID.fullmatch(text) or _URL.match(text):
         return None
     return None if text.lower() in DATA.no_names or _TEMPLATE.search(text) else text
+
+
+def _repaired(text: str) -> str:
+    """Return a text without the mistake of reading UTF-8 as Latin."""
+    for encoding in () if text.isascii() else ("cp1252", "latin-1"):
+        with suppress(UnicodeError):
+            return text.encode(encoding).decode()
+    return text
 
 
 @lru_cache(maxsize=CACHED)
@@ -90,7 +101,15 @@ def names_of_person(text: str) -> tuple[str | None, str | None]:
         if is_whole and " " in last:  # `Dr. Ada King, Countess`, or `Ada King, FRSA`
             return None, None
     else:
-        first, _, last = name.partition(" ")
+        words = name.split()
+        capitals = "".join(takewhile(str.isupper, words))
+        is_first = not name.isupper() and len(capitals) > 2 and "." not in capitals
+        has_father = len(words) > 2  # `Ivan Ivanovich Ivanov`
+        if is_first or (has_father and words[-1].endswith(DATA.patronymics)):
+            return None, None  # `DUPONT Jean`, where the family's name comes first
+        if has_father and words[1].endswith(DATA.patronymics):
+            del words[1]
+        first, last = " ".join(words[:1]), " ".join(words[1:])
         if (title and not last) or (first in DATA.particles and not last.islower()):
             first, last = "", name  # `Dr. Lovelace`, `von Stein`
     # `ada99`, or a script of East Asia, where the family's name comes first.
@@ -127,7 +146,7 @@ def _title_of(word: str) -> str | None:
     if word == "," or _is_one_of(word, DATA.titles):
         return ""
     title, dot, rest = word.partition(".")  # `Dr.Ada`
-    is_title = dot and len(rest) > 1 and _is_one_of(title + dot, DATA.titles)
+    is_title = dot and len(rest.strip(".")) > 1 and _is_one_of(title + dot, DATA.titles)
     return rest if is_title else None
 
 

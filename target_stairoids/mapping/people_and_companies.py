@@ -65,9 +65,11 @@ _PLACEHOLDERS = (*_RESERVED, "example.com", "example.net", "example.org")
 class _Data(msgspec.Struct, frozen=True):
     no_value: frozenset[str]
     exact_no_value: frozenset[str]
+    no_locals: frozenset[str]
     no_names: frozenset[str]
     titles: frozenset[str]
     particles: frozenset[str]
+    patronymics: tuple[str, ...]
     suffixes: frozenset[str]
     company_forms: frozenset[str]
     company_starts: frozenset[str]
@@ -83,8 +85,11 @@ _SHARED_HOSTS = frozenset[str]().union(*DATA.hosts.values())
 
 
 def stands_for_nothing(text: str) -> bool:
-    """Return whether a text is blank or a word such as `N/A`."""
+    """Return whether a text is blank, a word such as `N/A`, or `none@none.com`."""
     text = visible(text).strip(AROUND + "-\u2013\u2014_.*?")
+    if "@" in text:  # `none@none.com`
+        local = text.partition("@")[0].lower()
+        return re.sub("[._-]", "", local) in DATA.no_locals
     return not text or text.lower() in DATA.no_value or text in DATA.exact_no_value
 
 
@@ -224,7 +229,7 @@ def company_domain_of(text: str) -> str | None:
 
     None for pages, link shorteners, mail relays and free mail.
     """
-    host = clean_domain(text)
+    host = None if stands_for_nothing(text) else clean_domain(text)
     company = None if host is None else _company(host)
     if company is None or ("@" in text and company.endswith(_PLACEHOLDERS)):
         return None
@@ -302,10 +307,7 @@ def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str 
 
     @lru_cache(maxsize=CACHED)
     def cleaned(text: str) -> str | None:
-        found = clean(text)
-        if found is None and not stands_for_nothing(text):
-            return text.strip()
-        return found
+        return None if stands_for_nothing(text) else clean(text) or text.strip()
 
     return cleaned
 

@@ -261,6 +261,14 @@ def test_word_for_no_value_is_left_out(value: str) -> None:
     assert email_from(value) is domain_from(value) is clean_name(value) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["none@none.com", "No.Email@acme.com", " <unknown@unknown.com>", "null@x.de"],
+)
+def test_address_that_stands_for_none_is_left_out(value: str) -> None:
+    assert email_from(value) is company_domain_of(value) is None
+
+
 @pytest.mark.parametrize("value", ["ada@x..com", "ada@x.com, bob@y.com"])
 def test_mapped_value_that_cannot_be_read_is_kept_to_be_refused(value: str) -> None:
     assert email_from(value) == value
@@ -339,6 +347,15 @@ def test_registrable_domain(host: str, domain: str | None) -> None:
         ("https://zalo.me/acme", None),
         ("https://www.figma.com/file/x", None),
         ("https://urldefense.com/v3/__https://acme.com__;!!", None),
+        ("ada@gmx.fr", None),
+        ("ada@hotmail.be", None),
+        ("ada@ocn.ne.jp", None),
+        ("ada@kabelmail.de", None),
+        ("https://shopee.co.id/acme", None),
+        ("shopee.co.id", "shopee.co.id"),
+        ("https://www.zoominfo.com/c/acme/1", None),
+        ("ada@zoominfo.com", "zoominfo.com"),
+        ("acme.negocio.site", None),
         ("acme.con", None),
     ],
 )
@@ -444,6 +461,21 @@ def test_company_behind_a_host_or_none(value: str, domain: str | None) -> None:
         ("Ing Wei", "Ing", "Wei"),
         ("Malcolm X", "Malcolm", "X"),
         (", Ada", "Ada", None),
+        ("M. Jean Dupont", "Jean", "Dupont"),
+        ("M.L. King", "M.L.", "King"),
+        ("DUPONT Jean", None, None),
+        ("LE PEN Jean", None, None),
+        ("Jean DUPONT", "Jean", "DUPONT"),
+        ("JJ Abrams", "JJ", "Abrams"),
+        ("A.B.C. Smith", "A.B.C.", "Smith"),
+        ("Иванов Иван Иванович", None, None),
+        ("Иван Иванович Иванов", "Иван", "Иванов"),
+        ("Анна Ивановна", "Анна", "Ивановна"),
+        ("Zo\u00c3\u00ab Garc\u00c3\u00ada", "Zo\xeb", "Garc\xeda"),
+        ("Zo\ufffd Meier", None, None),
+        ("J*** D***", None, None),
+        ("REDACTED", None, None),
+        ("Ada k.A.", "Ada", "k.A."),
         ("Acme, Inc.", None, None),
         ("Acme GmbH", None, None),
         ("Birch & Co.", None, None),
@@ -477,7 +509,15 @@ def test_full_name(text: str, first: str | None, last: str | None) -> None:
         ("ada@example.com", None),
         *(
             (word, None)
-            for word in ("test", "no-reply", "No Reply", "support", "Kontakt")
+            for word in (
+                "k.A.",
+                "N.N.",
+                "test",
+                "no-reply",
+                "No Reply",
+                "support",
+                "Kontakt",
+            )
         ),
         ('{"first": "Ada"}', None),
     ],
@@ -511,6 +551,10 @@ def test_first_or_last_name(text: str, name: str | None) -> None:
         ("\uff21\uff43\uff4d\uff45 e\u0301", "Acme \xe9"),
         ("*|COMPANY|*", None),
         ("GmbH", None),
+        ("M\u00c3\u00bcller GmbH", "M\xfcller GmbH"),
+        ("S\xe3o \xc2ngela", "S\xe3o \xc2ngela"),
+        ("-- Please select --", None),
+        ("Privatkunde", None),
         ("Company Name", None),
         ('{"name": "Acme"}', None),
         ("['Acme']", None),
