@@ -6,7 +6,7 @@ One thread uses a `Ledger`; several processes may share its database.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -304,6 +304,14 @@ class Ledger:
         query = lookup.in_scope(self.scope, claims, claims)
         rows = self.rows(query.where(claims.c.run != self.run))
         return [claim_from(row) for row in rows]
+
+    def expect(self, claims: Iterable[tuple[int, Claim]]) -> None:
+        """Note the last states that open claims will leave, by their numbers."""
+        numbered = dict(claims)
+        keys = [claim.version.key for claim in numbered.values()]
+        self.buffer.know(self.latest_of(keys))
+        for number, claim in numbered.items():
+            self.buffer.expect(number, claim.version, claim.run)
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""

@@ -152,8 +152,8 @@ class Run:
             if not self._settings.rebuilds:
                 self._scheduler.recover()
         else:
-            for number, claim in enumerate(self._ledger.left_over, start=1):
-                self._ledger.buffer.expect(-number, claim.version, claim.run)
+            claims = self._ledger.left_over
+            self._ledger.expect((-n, claim) for n, claim in enumerate(claims, start=1))
 
     def work(self, source: int | None = None) -> bool:
         """Work until `source`, a descriptor, has more to read; None if it always has.

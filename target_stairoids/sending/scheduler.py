@@ -159,11 +159,10 @@ class Scheduler:
         """Continue with the claims of dead runs."""
         if (claims := self.ledger.take_over_claims()) and not self._clock.at(0.0):
             self._ask(Client.reach)  # without the key
-        latest = self.ledger.latest_of([claim.version.key for claim in claims])
-        self.ledger.buffer.know(latest)
-        for claim in claims:
-            self.queue.add(signal := self._recovery.signal_of(claim))
-            self.ledger.buffer.expect(signal.number, claim.version, claim.run)
+        taken = [self._recovery.signal_of(claim) for claim in claims]
+        for signal in taken:
+            self.queue.add(signal)
+        self.ledger.expect((signal.number, signal.claim) for signal in taken)
 
     @property
     def is_stuck(self) -> bool:

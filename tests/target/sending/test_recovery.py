@@ -723,3 +723,19 @@ def rows_schema(bookmark: str | None = None, stream: str = "trials") -> Message:
 def a_row(number: int = 1, stream: str = "trials", **fields: object) -> Message:
     email = f"u{number}@acme{number}.com"
     return a_record(number, stream, **{"email": email, "plan": "free"} | fields)
+
+
+def test_dry_run_knows_that_the_key_of_an_open_claim_has_several_rows(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    rows = a_row(plan="a"), a_row(plan="b")
+    for night in (rows[:1], rows[1:], rows):
+        target.run(rows_schema(), *night)
+    kill_while_sending(target, sandbox, [rows_schema(), a_row(plan="c")])
+    sandbox.faults.set([])
+
+    dry = target.run(rows_schema(), rows[0], dry_run=True)
+    run = target.run(rows_schema(), rows[0], a_schema("others"), a_record(8, "others"))
+
+    assert dry.outcomes == {"duplicate": 1}
+    assert run.outcomes == {"duplicate": 1, "accepted": 1}
