@@ -39,7 +39,7 @@ from target_stairoids.exceptions import (
 )
 from target_stairoids.input import read_messages
 from target_stairoids.ledger.maintenance import writable_ledger
-from target_stairoids.mapping.config import check_templates
+from target_stairoids.mapping.config import check_items
 from target_stairoids.mapping.schema import schema_from
 from target_stairoids.reporting.progress import LogProgress
 from target_stairoids.sending.observer import Observer
@@ -60,7 +60,7 @@ def check(config: Mapping[str, Json]) -> str:
     """Return a sentence about the ledger and one about the key. No signal is sent."""
     with _converted_errors():
         settings = settings_from(config)
-        check_templates(settings.signals)
+        check_items(settings.signals)
         ledger = writable_ledger(settings.ledger_url, settings.scope)
         return f"The ledger {ledger} can be written. {check_key(settings)}"
 

@@ -13,6 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
@@ -156,6 +157,16 @@ class TargetStairoids(StairoidsPlugin, Target):
         """Return the config as a struct."""
         return replace(Settings.from_config(self.config), **self.overrides)
 
+    def check_stream_maps(self) -> None:
+        """Refuse stream maps that are wrong for the columns of any stream."""
+        for name, stream_map in (self.config.get("stream_maps") or {}).items():
+            given = stream_map if isinstance(stream_map, dict) else {}
+            stream = given.get("__source__", name)
+            keys = given.get("__key_properties__") or ()
+            schema: dict[str, Any] = {"properties": {key: {} for key in keys}}
+            with _schema_errors(stream):
+                self.mapper.register_raw_stream_schema(stream, schema, None)
+
     # Messages
 
     @override
@@ -172,22 +183,8 @@ class TargetStairoids(StairoidsPlugin, Target):
         message_dict["schema"].setdefault("properties", {})
         bookmarks = [b for b in message_dict.get("bookmark_properties") or () if b]
         bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
-        try:
+        with _schema_errors(stream):
             super()._process_schema_message(message_dict)
-        except (MapExpressionError, StreamMapConfigError) as error:
-            raise ConfigError(
-                f"Stream `{stream}`: its `stream_maps` in the config are wrong. {error}"
-            ) from None
-        except (StairoidsError, *INPUT_ERRORS):
-            raise
-        except RecursionError:
-            text = f"The SCHEMA of stream `{stream}` is nested too deeply."
-            raise MessageError(text) from None
-        except Exception as error:  # the SDK flattens correct schemas only
-            raise MessageError(
-                f"The SCHEMA of stream `{stream}` does not fit the flattening of the "
-                f"config ({type(error).__name__})."
-            ) from error
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
@@ -327,6 +324,27 @@ class TargetStairoids(StairoidsPlugin, Target):
         except (StairoidsError, *INPUT_ERRORS) as error:
             cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))
+
+
+@contextmanager
+def _schema_errors(stream: str) -> Iterator[None]:
+    """Turn an error of the SDK about a SCHEMA or a stream map into one sentence."""
+    try:
+        yield
+    except (MapExpressionError, StreamMapConfigError) as error:
+        raise ConfigError(
+            f"Stream `{stream}`: its `stream_maps` in the config are wrong. {error}"
+        ) from None
+    except (StairoidsError, *INPUT_ERRORS):
+        raise
+    except RecursionError:
+        text = f"The SCHEMA of stream `{stream}` is nested too deeply."
+        raise MessageError(text) from None
+    except Exception as error:  # the SDK flattens correct schemas only
+        raise MessageError(
+            f"The SCHEMA of stream `{stream}` does not fit the flattening of the "
+            f"config ({type(error).__name__})."
+        ) from error
 
 
 def _refuse_unknown(message: dict[str, Any]) -> None:

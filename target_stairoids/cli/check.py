@@ -48,12 +48,13 @@ def check(
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dry_run.reconcile import comparison, literal_pairs
     from target_stairoids.ledger.maintenance import writable_ledger
-    from target_stairoids.mapping.config import check_globs, check_templates
-    from target_stairoids.target import settings_from
+    from target_stairoids.mapping.config import check_items
+    from target_stairoids.target import target_from
 
-    settings = settings_from(config_inputs)
-    check_globs(settings.signals)
-    check_templates(settings.signals)
+    target = target_from(config_inputs, may_send=False)
+    settings = target.settings()
+    check_items(settings.signals)
+    target.check_stream_maps()
     click.echo("config   is valid")
     if settings.suppress or settings.suppress_path:
         click.echo(f"suppress {SuppressionList.of(settings)}")

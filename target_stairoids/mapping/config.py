@@ -61,13 +61,17 @@ def mappings_for(
             else replace(m, is_left_out=True, not_inferred=reason, warnings=(warning,))
             for m in compiled
         ]
-    ((name, times),) = Counter(mapping.name for mapping in compiled).most_common(1)
+    _check_names(schema.name, (mapping.name for mapping in compiled))
+    return compiled
+
+
+def _check_names(stream: str, names: Iterable[str]) -> None:
+    ((name, times),) = Counter(names).most_common(1)
     if times > 1:
         raise ConfigError(
-            f"Stream `{schema.name}`: two mappings are named `{name}`; give each "
+            f"Stream `{stream}`: two mappings are named `{name}`; give each "
             "its own `name`, because the ledger tells them apart by it."
         )
-    return compiled
 
 
 def _names_its_stream(item: MappingItem) -> bool:
@@ -121,8 +125,11 @@ def check_globs(items: Iterable[MappingItem]) -> None:
         earlier.append(glob)
 
 
-def check_templates(items: Iterable[MappingItem]) -> None:
-    """Refuse a template or condition that is wrong for the columns of any stream."""
+def check_items(items: Sequence[MappingItem]) -> None:
+    """Refuse items that are wrong for every stream and its columns."""
+    check_globs(items)
+    for glob in dict.fromkeys(item.stream for item in items):
+        _check_names(glob, (i.mapping_name(glob) for i in items if i.stream == glob))
     for item in items:
         for field, text in _templates_of(item):
             compile_text = compile_condition if field == "when" else compile_template

@@ -142,6 +142,7 @@ def test_check_succeeds_and_sends_nothing(
             "`signals[0].account`: `name` is set twice",
         ),
         ({"signals": [{"stream": "*", "when": "plan ="}]}, "mapping: unexpected"),
+        ({"signals": [{"stream": "*", "type": "a"}] * 2}, "mappings are named `a`"),
         ({"namespace": "a\0"}, "`namespace` has the character NUL"),
         (
             {"signals": [{"stream": "*", "contact": "{{ canary }}"}]},

@@ -238,6 +238,53 @@ def test_check_finds_a_mapping_that_is_hidden_by_a_glob(
     assert "The mapping of stream `trials` in `signals` is never used" in done.stderr
 
 
+@pytest.mark.parametrize("stream", ["trials", "*"])
+def test_check_finds_two_mappings_with_one_name(
+    target: TargetUnderTest, stream: str
+) -> None:
+    items = [{"stream": stream, "type": "trial"}] * 2
+
+    done = signals(target, "check", signals=items)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Stream `{stream}`: two mappings are named `trial`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "stream_map",
+    [
+        {"email": "email.lower("},
+        {"__filter__": "id =="},
+        {"__alias__": "1 +"},
+        {"__else__": None, "__key_properties__": ["id"], "email": "email"},
+    ],
+)
+def test_check_finds_a_stream_map_that_is_wrong_for_any_columns(
+    target: TargetUnderTest, stream_map: dict[str, Any]
+) -> None:
+    done = signals(target, "check", stream_maps={"trials": stream_map})
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Stream `trials`: its `stream_maps` in the config are wrong" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "stream_map",
+    [
+        {"__source__": "trials", "__key_properties__": ["number"], "number": "id"},
+        {"__key_properties__": ["id"], "plan": None, "__filter__": "plan != 'free'"},
+        {"__alias__": "leads", "__key_properties__": None},
+        "__NULL__",
+    ],
+)
+def test_check_passes_for_a_stream_map_whose_columns_it_does_not_know(
+    target: TargetUnderTest, stream_map: object
+) -> None:
+    done = signals(target, "check", stream_maps={"trials*": stream_map})
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_check_passes_for_columns_that_only_a_catalog_knows(
     target: TargetUnderTest,
 ) -> None:
