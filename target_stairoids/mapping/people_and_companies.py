@@ -87,9 +87,10 @@ _SHARED_HOSTS = frozenset[str]().union(*DATA.hosts.values())
 def stands_for_nothing(text: str) -> bool:
     """Return whether a text is blank, a word such as `N/A`, or `none@none.com`."""
     text = visible(text).strip(AROUND + "-\u2013\u2014_.*?")
-    if "@" in text:  # `none@none.com`
-        local = text.partition("@")[0].lower()
-        return re.sub("[._-]", "", local) in DATA.no_locals
+    local, at, _ = text.partition("@")
+    if at:  # `none@none.com`
+        local = local.lower().replace(".", "").replace("-", "").replace("_", "")
+        return local in DATA.no_locals
     return not text or text.lower() in DATA.no_value or text in DATA.exact_no_value
 
 
