@@ -23,6 +23,24 @@ from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import holds, text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
+_CURRENCY = re.compile(
+    r"[$\u20ac\xa3\xa5]|\b(?:EUR|USD|GBP|CHF|CAD|AUD|SEK|NOK|DKK|PLN)\b"
+)
+#: Numbers with one meaning: `1,234.56`, `1.234,56`, `1,234,567`, `1 234,5` and `12,50`.
+#: `1,234` may have a decimal comma.
+_NUMBERS = [
+    re.compile(rf"(-?{form})", re.ASCII)
+    for form in (
+        r"\d{1,3}(?:,\d{3})+)\.(\d+",
+        r"\d{1,3}(?:\.\d{3})+),(\d+",
+        r"\d{1,3}(?:,\d{3}){2,})(",
+        r"\d{1,3}(?:\.\d{3}){2,})(",
+        r"\d{1,3}(?:[ '\u2019]\d{3})+)(?:[.,](?=\d)|\Z)(\d*",
+        r"\d+)(?:\.(?=(?:\d\d?|\d{4,})\Z)|\Z)(\d*",
+        r"(?:0(?=,)|\d+(?=,(?:\d\d?|\d{4,})\Z))),(\d+",
+    )
+]
+_NO_DIGIT = re.compile(r"[^\d-]")
 _IN_UTC = re.compile(r"(?<![a-z])(?:utc|gmt)(?![a-z])", re.IGNORECASE)
 
 
@@ -124,8 +142,15 @@ def number(value: object) -> Decimal | None:
     try:  # Python reads `2024_01` as 202401
         found = Decimal(text if "_" not in text else "nan")
     except InvalidOperation:
-        return None
+        return _written_number(text)
     return found if found.is_finite() else None
+
+
+def _written_number(text: str) -> Decimal | None:
+    """Return the number of `1,234.56`, `1.234,56 €` or `12,50`; None if uncertain."""
+    text = " ".join(_CURRENCY.sub("", text, count=1).split())
+    found = next(filter(None, (form.fullmatch(text) for form in _NUMBERS)), None)
+    return Decimal(f"{_NO_DIGIT.sub('', found[1])}.{found[2]}") if found else None
 
 
 def _number_as(kind: Callable[[Decimal], object], digits: int) -> Callable[..., object]:
