@@ -18,6 +18,8 @@ from target_stairoids.dedup.record import json_array, key_digest
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
+    from target_stairoids.ledger.queries import FoundSignal
+    from target_stairoids.settings import Settings
 
 _SHOWN = 10  # ids
 _FORMS = " Write a key as `42`, `trial_id=42`, or a JSON array of its columns."
@@ -92,12 +94,11 @@ def find(
       stairoids-signals find --email ann@example.com --config config.json
       stairoids-signals find --key 42 --config config.json
     """
-    from target_stairoids.ledger import queries
-
     if not (email or key):
         raise WrongUsageError("Give --email or --key.")
     address = address_in(email) if email else None
-    found = queries.find(ledger, address, _keys(key))
+    settings = click.get_current_context().obj
+    found = _found(ledger, settings, address, key)
     if output_format == "json":
         echo_json(found)
         return
@@ -120,16 +121,33 @@ def find(
         click.echo(f"The ledger has no such signal.{_FORMS if key else ''}")
 
 
-def _keys(key: str | None) -> list[str]:
-    """Return the forms that a key may have in the ledger, as a JSON array or digest."""
+def _found(
+    ledger: Ledger, settings: Settings, address: str | None, key: str | None
+) -> list[FoundSignal]:
+    """Return the signals about a person or a record."""
+    from target_stairoids.ledger import queries
+    from target_stairoids.mapping.config import items_of
+
     if not key:
-        return []
+        return queries.find(ledger, address, ())
     values = _read(key)
-    keys = [[str(v) for v in values] if isinstance(values, list) else [key]]
-    first, *named = re.split(r"(?:^|, )[^=]+=", key)  # `region=eu, id=42`
-    keys += [named] if named and not first else []
-    arrays = [array for parts in keys for array in _arrays(parts)]
-    return [key, *arrays, *map(key_digest, arrays)]
+    parts = [str(v) for v in values] if isinstance(values, list) else [key]
+    found = queries.find(ledger, address, [key, *_forms_of(parts)])
+    first, *named = re.split(r"(?:^|, )([^=]+)=", key)  # `region=eu, id=42`
+    if named and not first:
+        columns = frozenset(named[::2])
+        for signal in queries.find(ledger, address, _forms_of(named[1::2])):
+            items = items_of(signal.stream, settings.signals)
+            keys = queries.keys_of(ledger, signal.stream)
+            if columns in keys | {frozenset(item.key) for item in items}:
+                found.append(signal)
+    return found
+
+
+def _forms_of(parts: Sequence[str]) -> list[str]:
+    """Return the forms that a key may have in the ledger, as a JSON array or digest."""
+    arrays = [*_arrays(parts)]
+    return [*arrays, *map(key_digest, arrays)]
 
 
 def _arrays(parts: Sequence[str]) -> Iterator[str]:

@@ -180,6 +180,15 @@ def layouts_of(ledger: Ledger) -> set[tuple[str, frozenset[str], frozenset[str]]
     return found
 
 
+def keys_of(ledger: Ledger, stream: str) -> set[frozenset[str]]:
+    """Return the columns of the keys of a stream: of its mappings, else its SCHEMA."""
+    if found := {key for name, key, _ in layouts_of(ledger) if name == stream}:
+        return found
+    query = select(streams.c.schema).filter_by(scope=ledger.scope, name=stream)
+    message = json.loads(ledger.value(query) or "{}")
+    return {frozenset(message.get("key_properties") or ())}
+
+
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     """Return the checks that set a stream aside, and whether a person allows it."""
     query = select(checks).filter_by(scope=ledger.scope, subject=stream)

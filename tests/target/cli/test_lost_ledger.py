@@ -646,6 +646,28 @@ def test_record_is_found_by_its_key_in_the_form_of_each_command(
     assert invalid["outcome"] == "invalid"
 
 
+def test_key_with_the_name_of_another_column_finds_nothing(
+    target: TargetUnderTest,
+) -> None:
+    target.run(a_schema("deals", key=["deal_id"], deal_id="integer"))
+    target.run(a_schema(), a_record(2))
+
+    assert [s["stream"] for s in found_signals(target, "--key", "id=2")] == ["trials"]
+    assert found_signals(target, "--key", "deal_id=2") == []
+    assert found_signals(target, "--key", "id=2, email=2") == []
+
+
+def test_key_of_a_mapping_is_found_by_the_names_of_its_columns(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [{"stream": "trials", "key": ["email"]}]
+    target.run(a_schema(), a_record(2))
+
+    (found,) = found_signals(target, "--key", "email=u2@example.com")
+    assert found["key"] == '["u2@example.com"]'
+    assert found_signals(target, "--key", "id=u2@example.com") == []
+
+
 def test_dead_letters_and_open_claims_are_found_too(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
