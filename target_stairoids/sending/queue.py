@@ -226,7 +226,7 @@ class SendQueue:
             signal
             for signal in self.unfinished.values()
             if signal.claim.stream_name == stream and not signal.recovered
-            if signal.stage is Stage.CLAIM and signal.claimed == math.inf
+            if signal.claimed == math.inf
         ]
 
     def release(self, signal: QueuedSignal) -> None:

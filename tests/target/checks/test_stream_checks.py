@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -1777,3 +1778,25 @@ def test_allowed_check_passes_though_a_mapping_of_its_stream_begins_a_baseline(
     run = target.run(SCHEMA, longer, a_record(plan="b"), source="shop", **both)
 
     assert run.outcomes == {"accepted": 1, "baselined": 1}
+
+
+def test_signal_whose_source_is_compared_is_set_aside_with_its_stream(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    read(target, "a")
+    sandbox.faults.set([Fault(kind="slow", on="read", delay_ms=3_000)])
+    new = text_of([SCHEMA, a_record(KNOWN + 1, plan="b")])
+    config = {"first_run": "guard", "requests_per_day": 1_000}
+
+    with target.start(new, **config) as process:
+        wait_until(lambda: requests_today(target) == 1)
+        process.communicate(text_of(records(KNOWN, plan="b")).encode())
+
+    assert target.report()["outcomes"]["pending"] == KNOWN + 1
+    assert len(sandbox.signals) == KNOWN
+
+
+def requests_today(target: TargetUnderTest) -> int:
+    with sqlite3.connect(target.folder / "ledger.db") as ledger:
+        query = "SELECT SUM(requests) FROM stairoids_days"
+        return ledger.execute(query).fetchone()[0] or 0
