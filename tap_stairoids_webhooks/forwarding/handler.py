@@ -22,7 +22,7 @@ from stairoids_common.http import (
     obstacle_of,
     session_of_whole_responses,
 )
-from stairoids_common.retry import retry_after_in
+from stairoids_common.retry import http_date, retry_after_in
 from tap_stairoids_webhooks.endpoints import checked_url, proxies_to
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.forwarding.decision import Response
@@ -69,11 +69,11 @@ class Handler:
             for _ in range(_MOST_READS):
                 if not response.raw.read1(_READ_BYTES) or time.monotonic() > ends_at:
                     break
+        headers = response.headers
+        now = http_date(headers.get("Date", "")) or datetime.now(UTC)
         return Response(
             status=response.status_code,
-            retry_after=retry_after_in(
-                response.headers.get("Retry-After"), datetime.now(UTC)
-            ),
+            retry_after=retry_after_in(headers.get("Retry-After"), now),
         )
 
     @property

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.forwarding.decision import Response
 from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
 from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.store.consumers import acknowledge, lags
@@ -491,6 +492,24 @@ def test_retry_after_of_a_busy_handler_holds_all_events(
     assert totals(done)["delivered"] == 9
     later = [at - times[0] for at in times]
     assert sum(pause < 0.9 for pause in later) <= 2  # one more was with the worker
+
+
+@pytest.mark.parametrize("year", [2020, 2999])
+def test_date_in_retry_after_is_of_the_clock_of_the_handler(
+    store: EventStore, year: int
+) -> None:
+    fill(store, accounts=1, number=1)
+    day = f"01 Jan {year}"
+    server = Server()
+    server.response = raw(
+        503, Date=f"{day} 00:00:00 GMT", Retry_After=f"{day} 00:00:30 GMT"
+    )
+
+    with running(server):
+        (event,) = store.read_after(0, upper=1)
+        response = Handler(server.url).post(event)
+
+    assert response == Response(status=503, retry_after=30.0)
 
 
 def test_longest_retry_after_holds_all_events(
