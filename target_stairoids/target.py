@@ -137,6 +137,7 @@ class TargetStairoids(StairoidsPlugin, Target):
         self.max_parallelism = 1  # sinks have nothing to drain
         self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._routes: dict[str, list[Callable[[Any], None]]] = {}
+        self._batched = itertools.count(1)  # the records of BATCH files
 
     @property
     def run(self) -> Run:
@@ -226,13 +227,13 @@ class TargetStairoids(StairoidsPlugin, Target):
             )
         is_gzip = encoding.get("compression") == "gzip"
         for take, file in itertools.product(self._takers_of(stream), files):
-            for number, record in enumerate(
-                batch_records(file, stream, is_gzip=is_gzip), start=1
-            ):
-                take((record,))
-                if number % AT_ONCE == 0 and not self.run.work():
+            for record in batch_records(file, stream, is_gzip=is_gzip):
+                if self.run.stop.reason is not None:
                     self.run.leave_rest()
                     return
+                take((record,))
+                if next(self._batched) % AT_ONCE == 0:
+                    self.run.work()
 
     @override
     def _process_activate_version_message(self, message_dict: dict[str, Any]) -> None:

@@ -104,22 +104,24 @@ def test_records_in_batch_files_are_sent(
     assert len(sandbox.signals) == 3
 
 
-def test_sigterm_ends_the_run_amid_a_batch_file(
-    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path
+@pytest.mark.parametrize("size", [20_000, 100])
+def test_sigterm_ends_the_run_amid_batch_files(
+    sandbox: Sandbox, target: TargetUnderTest, tmp_path: Path, size: int
 ) -> None:
-    file, count = tmp_path / "batch.jsonl", 20_000
-    file.write_text(
-        "".join(f'{{"id":{n},"email":"{n}@a.com"}}\n' for n in range(count))
-    )
-    batch = {
-        "type": "BATCH",
-        "stream": "trials",
-        "encoding": {"format": "jsonl"},
-        "manifest": [file.as_uri()] * 2,
-    }
+    batches, count = list[Message](), 20_000
+    for start in range(0, count, size):
+        file, numbers = tmp_path / f"{start}.jsonl", range(start, start + size)
+        file.write_text("".join(f'{{"id":{n},"email":"{n}@a.com"}}\n' for n in numbers))
+        batch = {
+            "type": "BATCH",
+            "stream": "trials",
+            "encoding": {"format": "jsonl"},
+            "manifest": [file.as_uri()] * 2,
+        }
+        batches.append(batch)
 
     with interrupted(lambda: len(sandbox.signals) > 0, signal.SIGTERM):
-        run = target.run(a_schema(), batch, a_state())
+        run = target.run(a_schema(), *batches, a_state())
 
     assert (run.exit_code, run.states) == (128 + signal.SIGTERM, [])
     assert 0 < run.report["read"] < count
