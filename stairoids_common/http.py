@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import lru_cache
 from http import HTTPStatus
 from http.client import HTTPException, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
@@ -64,12 +65,18 @@ def environment_error(url: str) -> str | None:
         if not path or Path(path).is_dir():
             continue
         try:
-            ssl.create_default_context(cafile=path)
+            _read_certificates(path)
         except (OSError, ValueError) as error:
             missing = isinstance(error, FileNotFoundError)
             why = "names no file" if missing else "names a file without certificates"
             return f"The variable {name} {why}. Correct it or unset it."
     return None
+
+
+@lru_cache  # an error is no result, so it is found again
+def _read_certificates(path: str) -> None:
+    # About 300 certificates take 40 ms, and the variables often name one file.
+    ssl.create_default_context(cafile=path)
 
 
 class BearerAuth(AuthBase):
