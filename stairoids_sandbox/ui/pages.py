@@ -66,7 +66,7 @@ GET          /_sandbox/stats
 POST         /_sandbox/deliveries/{id}/send-again
 """
 _LOCAL = [Middleware(LocalOnly)]
-_LIVE_SECONDS = 0.75
+_PAGES = Pages("stairoids_sandbox", live_seconds=0.75)
 _SINCE = {
     "600": "in the last 10 minutes",
     "3600": "in the last hour",
@@ -93,7 +93,6 @@ class PageRoutes:
         self._parts = parts
         self._url = url
         self._forms = Forms()
-        self._pages = Pages("stairoids_sandbox", live_seconds=_LIVE_SECONDS)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -231,7 +230,7 @@ class PageRoutes:
             return self._show_delivery(request, delivery, status=409)
         again = self._parts.dispatcher.send_again(delivery, owner)
         if fields.get("from") == "delivery":
-            return self._pages.redirect(f"/deliveries/{again.id}")
+            return _PAGES.redirect(f"/deliveries/{again.id}")
         return self._back(request)
 
     def _send_failed_again(self, _request: Request, fields: dict[str, str]) -> Response:
@@ -245,7 +244,7 @@ class PageRoutes:
             for delivery in failed
             if delivery.attempts[-1].ended > since and delivery.owner.id in owners
         ]
-        return self._pages.redirect(f"/deliveries?sent={len(sent)}")
+        return _PAGES.redirect(f"/deliveries?sent={len(sent)}")
 
     def _send_test(self, request: Request, _fields: dict[str, str]) -> Response:
         owner = self._parts.dispatcher.owners().get(request.path_params["owner_id"])
@@ -309,7 +308,7 @@ class PageRoutes:
         """Load the page again that a form was sent from."""
         referer = _referer(request)
         path = "/" + referer.path.lstrip("/")
-        return self._pages.redirect(f"{path}?{referer.query}".rstrip("?"))
+        return _PAGES.redirect(f"{path}?{referer.query}".rstrip("?"))
 
     def _error(self, request: Request, status: int, message: str) -> Response:
         return self._page(request, "error.html", status=status, message=message)
@@ -318,7 +317,7 @@ class PageRoutes:
         self, request: Request, template: str, *, status: int = 200, **values: object
     ) -> Response:
         deliveries = self._parts.sender.all()
-        return self._pages.page(
+        return _PAGES.page(
             request,
             template,
             status=status,

@@ -34,7 +34,7 @@ from tap_stairoids_webhooks.store.statistics import (
 )
 from tap_stairoids_webhooks.store.store import EventStore
 
-_LIVE_SECONDS = 2
+_PAGES = Pages("tap_stairoids_webhooks", live_seconds=2)
 _NO_TYPE = "(none)"  # as in `stats --format json`
 _PAGE_EVENTS = 50
 _DAYS = 14
@@ -77,7 +77,6 @@ class AdminPages:
         self._status = status
         self._url = url.replace("://0.0.0.0:", "://127.0.0.1:")
         self._cached: tuple[float, dict[str, Any]] | None = None
-        self._pages = Pages("tap_stairoids_webhooks", live_seconds=_LIVE_SECONDS)
         event = "/events/{sequence}"
         self.app = Starlette(
             routes=[
@@ -97,20 +96,20 @@ class AdminPages:
         found = await self._status.reads.run(
             lambda: self._overview_of(given, before=before)
         )
-        return self._pages.page(request, "overview.html", **found)
+        return _PAGES.page(request, "overview.html", **found)
 
     async def _event(self, request: Request) -> Response:
         event = await self._requested_event(request)
         if event is None:
             return self._error(request, 404, "There is no such event in the store.")
         subject = subject_of(event.body)
-        return self._pages.page(request, "event.html", event=event, subject=subject)
+        return _PAGES.page(request, "event.html", event=event, subject=subject)
 
     async def _body(self, request: Request) -> Response:
         event = await self._requested_event(request)
         if event is None:
             return self._error(request, 404, "There is no such event in the store.")
-        return self._pages.download(event.body, name=f"event-{event.sequence}.json")
+        return _PAGES.download(event.body, name=f"event-{event.sequence}.json")
 
     async def _requested_event(self, request: Request) -> StoredEvent | None:
         sequence = _sequence_from(request.path_params["sequence"])
@@ -127,7 +126,7 @@ class AdminPages:
         return self._error(request, 404, "There is nothing here.")
 
     def _error(self, request: Request, status: int, message: str) -> Response:
-        return self._pages.page(request, "error.html", status=status, message=message)
+        return _PAGES.page(request, "error.html", status=status, message=message)
 
     def _overview_of(
         self, given: dict[str, str], *, before: int | None
