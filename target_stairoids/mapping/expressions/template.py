@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, wraps
 from inspect import signature
 from itertools import chain
 from operator import methodcaller
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, meta, nodes
@@ -52,6 +53,8 @@ Fields = dict[str, Any]
 #: Reads a value of a record's columns; `InvalidSignalError` if it cannot be evaluated.
 Reader = Callable[[Fields], Any]
 _Tree = TypeVar("_Tree", bound=nodes.Node)
+_Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
 
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
@@ -98,6 +101,24 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
+def _on_any_stack(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return a function that takes as deep templates from each caller.
+
+    `RecursionError` depends on the depth of the caller. A thread has its own stack.
+    """
+
+    @wraps(call)
+    def called(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        try:
+            return call(*args, **options)
+        except RecursionError:
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(call, *args, **options).result()
+
+    return called
+
+
+@_on_any_stack
 def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
     """Return, for each filter that may lose a time, readers of its input and result."""
     tree = _parsed(text, lambda: environment().parse(text))
@@ -116,9 +137,11 @@ def _with_errors(
 ) -> Callable[[str, str], Template]:
     """Return a function that raises `TemplateError` for each mistake in a template."""
 
+    compile_deeply = _on_any_stack(compile_text)
+
     def compiled(text: str, field: str) -> Template:
         try:
-            return compile_text(text, field)
+            return compile_deeply(text, field)
         except TemplateSyntaxError as error:
             raise syntax_error(error, text) from None
         except (RecursionError, SyntaxError):  # of Python, which Jinja writes
