@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.structs import PipelineFacts
 from target_stairoids.settings import Settings
 
@@ -109,6 +110,14 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
     ]
 
 
+def files_error(settings: Settings) -> ConfigError | None:
+    """Return why the files of a run that settings name cannot be written, if so."""
+    names = ["report_path", *["metrics_path"] * _may_measure(settings)]
+    paths = {name: getattr(settings, name) for name in names}
+    problems = [_write(None, name, path) for name, path in paths.items() if path]
+    return ConfigError(" ".join(filter(None, problems))) if any(problems) else None
+
+
 def write_files(
     report: Mapping[str, Any], facts: PipelineFacts | None, settings: Settings
 ) -> str:
@@ -120,8 +129,7 @@ def write_files(
     if (path := settings.report_path) is not None:
         text = json.dumps(report, indent=2) + "\n"
         problems.append(_write(text, "report_path", path))
-    may_measure = not (settings.dry_run or settings.is_partial)
-    if (path := settings.metrics_path) is not None and may_measure:
+    if (path := settings.metrics_path) is not None and _may_measure(settings):
         from target_stairoids.reporting.metrics import metrics_text  # noqa: PLC0415 - Prometheus is slow to import, and few pipelines have metrics
 
         text = metrics_text(report, facts, settings)
@@ -129,21 +137,30 @@ def write_files(
     return " ".join(filter(None, problems))
 
 
-def _write(text: str, setting: str, place: str) -> str:
+def _may_measure(settings: Settings) -> bool:
+    return not (settings.dry_run or settings.is_partial)
+
+
+def _write(text: str | None, setting: str, place: str) -> str:
     """Write a file that a setting names, whole or not at all; return why not.
 
-    A device, a pipe or a link, such as `/dev/null`, is written to and stays.
+    Without a text, only try whether it can be written. A device, a pipe or a link, such
+    as `/dev/null`, is written to and stays.
     """
     path = Path(place)
     try:
         if path.exists() and not path.is_file():
-            _write_device(path, text.encode())
+            if text is not None:  # a reader would take an empty text for the end
+                _write_device(path, text.encode())
             return ""
         path = Path(os.path.realpath(path))  # `resolve` fails for a loop of links
         part = path.with_name(f"{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
+        part.write_text(text or "", encoding="utf-8")
+        if text is None:
+            part.unlink()
+        else:
+            os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
         return f"The file of `{setting}` cannot be written: {error.strerror}."
     return ""

@@ -45,7 +45,7 @@ from target_stairoids.reporting.progress import (
     status_line,
     warn_if_long,
 )
-from target_stairoids.reporting.report import Report, write_files
+from target_stairoids.reporting.report import Report, files_error, write_files
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
@@ -111,9 +111,8 @@ class Run:
         self._queue = SendQueue()
         self._progress_at = time.monotonic()
         is_silent = settings.dry_run or settings.rebuilds
-        emit = (lambda _state: None) if is_silent else write_state
-        flush, now = self._ledger.flush, self._progress_at
-        self._checkpoint = Checkpoint(emit, flush, now, emits_each_state)
+        emit, now = (lambda _: None) if is_silent else write_state, self._progress_at
+        self._checkpoint = Checkpoint(emit, self._ledger.flush, now, emits_each_state)
         self._notifier = Notifier(settings, self._ledger) if notifies else None
         self._is_first = False
         self.report = Report()
@@ -216,9 +215,8 @@ class Run:
         self._outcomes.give_up()  # first, as it takes their signals out of the queue
         outage = self._scheduler.responses.outage.reason
         reason = f"not reached: {outage}" if outage else "not reached"
-        self._count(
-            [(s, Outcome.PENDING, reason) for s in self._queue.unfinished.values()]
-        )
+        left = self._queue.unfinished.values()
+        self._count([(s, Outcome.PENDING, reason) for s in left])
         stop = self.stop.reason
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
@@ -253,8 +251,9 @@ class Run:
 
     def is_forgiven(self, failure: BaseException | None) -> bool:
         """Return whether a run that ends with this failure has exit code 0."""
+        is_left = isinstance(failure, IncompleteError)
         may_be_left = self._settings.on_incomplete == "succeed"
-        return may_be_left and isinstance(failure, IncompleteError)
+        return is_left and may_be_left and not files_error(self._settings)
 
     # The loop
 
@@ -362,7 +361,6 @@ class Run:
 
     def _left_over(self) -> StairoidsError | None:
         """Return why a run that was not stopped is incomplete after all."""
-        outcomes = self.report.outcomes
         if set_aside := self._set_aside():
             if (observer := self._outcomes.observer) is None:
                 return SetAsideError(" ".join(set_aside))
@@ -386,7 +384,8 @@ class Run:
             )
         if self._scheduler.responses.waiting:
             return IncompleteError(_UNPROVED)
-        if (pending := outcomes[Outcome.PENDING]) and not self._settings.dry_run:
+        pending = self.report.outcomes[Outcome.PENDING]
+        if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
@@ -395,7 +394,7 @@ class Run:
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"
             )
-        return None
+        return files_error(self._settings)
 
     def _dead_letters_left(self) -> int:
         """Return how many of its dead letters are left. Later states closed others."""
@@ -419,8 +418,8 @@ class Run:
     def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
         is_success = failure is None or self.is_forgiven(failure)
         exit_code = 0 if is_success else getattr(failure, "exit_code", 1)
-        self.report.unanswered = self._scheduler.responses.unanswered
-        limiter = self._scheduler.limiter
+        limiter, responses = self._scheduler.limiter, self._scheduler.responses
+        self.report.unanswered = responses.unanswered
         self.report.dead_letters = self._dead_letters_left() if is_ledger_usable else 0
         report = self.report.as_dict(
             exit_code=exit_code, requests=limiter.requests, quota=limiter.known_limit
@@ -440,11 +439,12 @@ class Run:
             )
             facts = queries.pipeline_facts(self._ledger, self._pipeline)
             if self._notifier:
-                run, is_whole = self.report.run, failure is None
-                self._notifier.end(Ending(run, exit_code, is_whole, report))
+                ending = Ending(self.report.run, exit_code, failure is None, report)
+                self._notifier.end(ending)
         self._ledger.close()
         self._progress.end(report, is_whole=failure is None)
-        if problem := write_files(report, facts, self._settings):
+        problem = write_files(report, facts, self._settings)
+        if problem not in {"", str(failure)}:
             if exit_code == 0:
                 raise ConfigError(problem)
             logger.warning("%s", problem)  # the failure of the run has the exit code

@@ -136,7 +136,6 @@ def _with_errors(
     compile_text: Callable[[str, str], Template],
 ) -> Callable[[str, str], Template]:
     """Return a function that raises `TemplateError` for each mistake in a template."""
-
     compile_deeply = _on_any_stack(compile_text)
 
     def compiled(text: str, field: str) -> Template:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stairoids_common.time import parse_time
+from tests.support.commands import signals
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema
 
 if TYPE_CHECKING:
@@ -100,6 +102,27 @@ def test_file_that_cannot_be_written_hides_no_exit_code_and_no_other_file(
 
     assert (whole.exit_code, path.exists()) == (1, True)
     assert "`report_path` cannot be written" in whole.error
+    assert re.search("last_run_exit_code{.*} 1.0", path.read_text())
+
+
+@pytest.mark.parametrize("name", ["report_path", "metrics_path"])
+@pytest.mark.parametrize("limit", [None, 1])
+def test_ledger_has_the_exit_code_of_a_run_whose_file_cannot_be_written(
+    target: TargetUnderTest, tmp_path: Path, name: str, limit: int | None
+) -> None:
+    (tmp_path / "file").touch()
+    config = {name: f"{tmp_path}/file/x.prom", "max_signals_per_run": limit}
+
+    run = target.run(a_schema(), *map(a_record, (1, 2)), **config)
+    forgiven = target.run(
+        a_schema(), *map(a_record, (3, 4)), **config, on_incomplete="succeed"
+    )
+
+    code = 1 if limit is None else 75
+    assert (run.exit_code, forgiven.exit_code) == (code, code)
+    done = signals(target, "report", "--format", "json")
+    runs = json.loads(done.stdout)["runs"]
+    assert [past["exit_code"] for past in runs] == [code, code]
 
 
 def test_pipe_that_a_setting_names_gets_the_text_and_stays(
