@@ -18,7 +18,6 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from decimal import Decimal
 from itertools import chain
 from typing import Any, TypeVar
@@ -33,9 +32,15 @@ from jinja2.visitor import NodeTransformer
 from typing_extensions import override
 
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.mapping.expressions.filters import FILTERS, number
+from target_stairoids.mapping.expressions.comparisons import (
+    SIZES,
+    TESTS,
+    compare,
+    test_of,
+    value_of,
+)
+from target_stairoids.mapping.expressions.filters import FILTERS, known
 from target_stairoids.mapping.privacy import is_yes
-from target_stairoids.mapping.times import likely_time_from
 from target_stairoids.mapping.values import holds, is_blank, is_filled, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
@@ -49,34 +54,6 @@ _SIZED = frozenset(
 )
 #: A format with a width of seven digits, or of another argument: `%9999999s`, `%*d`.
 _WIDE = re.compile(r"%[^a-zA-Z%]*(\d{7}|\*)|\{[^{}]*(\d{7}|\{)")
-
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "lt": operator.lt,
-    "lteq": operator.le,
-    "gt": operator.gt,
-    "gteq": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "in": lambda one, many: one in many,
-    "notin": lambda one, many: one not in many,
-}
-_SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
-#: Comparison -> the names of Jinja's tests for it, as in `selectattr("qty", "gt", 0)`.
-_TESTS = {
-    "eq": ("eq", "==", "equalto"),
-    "ne": ("ne", "!="),
-    "lt": ("lt", "<", "lessthan"),
-    "lteq": ("le", "<="),
-    "gt": ("gt", ">", "greaterthan"),
-    "gteq": ("ge", ">="),
-    "in": ("in",),
-}
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
-_WORDS = {
-    True: {"true", "yes", "y", "t", "1", "on"},
-    False: {"false", "no", "n", "f", "0", "off"},
-}
-
 
 #: Filters that test the truth of a value if they name no test -> the place of the test.
 _TRUTH_FILTERS = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
@@ -108,8 +85,7 @@ class NullSafeOperators(NodeTransformer):
             case nodes.Concat():
                 return filter_of(node.nodes[0], "_concat", node.nodes[1:])
             case nodes.Compare():
-                pairs = [(nodes.Const(each.op), each.expr) for each in node.ops]
-                return filter_of(node.expr, "_compare", [*chain.from_iterable(pairs)])
+                return _comparison(node)
             case nodes.Const(value=float()):
                 return filter_of(node, "_exact", [])
             case nodes.CondExpr(expr2=None):
@@ -125,6 +101,23 @@ class NullSafeOperators(NodeTransformer):
             case nodes.Filter() if _TRUTH_FILTERS.get(node.name) == len(node.args):
                 node.args.append(nodes.Const("_holds"))
         return node
+
+
+def _comparison(node: nodes.Compare) -> nodes.Filter:
+    """Return the filter that compares.
+
+    In a comparison of size, a filter without a default fails for a value that it
+    cannot read.
+    """
+    values = [node.expr, *(each.expr for each in node.ops)]
+    for value in values if any(each.op in SIZES for each in node.ops) else ():
+        match value:
+            case nodes.Filter(name="int" | "float", args=[], kwargs=[]):
+                value.name = f"_{value.name}"
+            case nodes.Filter(name="iso8601"):
+                value.name = "_iso8601"
+    pairs = [(nodes.Const(each.op), each.expr) for each in node.ops]
+    return filter_of(node.expr, "_compare", [*chain.from_iterable(pairs)])
 
 
 class TooLongError(Exception):
@@ -175,67 +168,6 @@ def filter_of(node: nodes.Node, name: str, args: list[nodes.Expr]) -> nodes.Filt
     return nodes.Filter(node, name, args, [], None, None, lineno=node.lineno)
 
 
-def _compare(value: Json, *pairs: Json) -> bool:
-    """Return whether a chain of comparisons holds, such as `1 < seats <= 5`."""
-    one = value_of(value)
-    for op, given in zip(pairs[::2], pairs[1::2], strict=True):
-        other = value_of(given)
-        if op in _SIZES and not (is_filled(one) and is_filled(other)):
-            return False
-        is_unknown = other is None or (one is None and isinstance(other, str))
-        if is_unknown and op not in {"eq", "ne"}:
-            if op != "notin":
-                return False
-        elif not _compared(op, one, other):
-            return False
-        one = other
-    return True
-
-
-def _compared(op: str, one: Json, other: Json) -> bool:
-    """Return whether a comparison holds. Texts are times if one is in ISO 8601.
-
-    `InvalidSignalError` if a number or a boolean in a text would change the result.
-    """
-    compare, is_in, pair = _COMPARISONS[op], op in {"in", "notin"}, (one, other)
-    found = bool(compare(*pair))
-    if all(isinstance(value, str) for value in pair) and not is_in:
-        if any(map(_DATE.match, pair)):
-            times = [*filter(None, map(likely_time_from, pair))]
-            if len(times) == len(pair):
-                return bool(compare(*map(datetime.fromisoformat, times)))
-            if op in _SIZES:
-                raise InvalidSignalError(
-                    "a time is compared with a text that is none; write "
-                    "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
-                )
-        numbers = [*map(number, pair)]
-        is_wrong = op in _SIZES and None not in numbers and compare(*numbers) != found
-    else:
-        members = other if is_in and isinstance(other, list | tuple) else [other]
-        is_wrong = one not in members and any(_means(one, item) for item in members)
-    if is_wrong:
-        raise InvalidSignalError(
-            "a comparison takes a number or a boolean for a text; write "
-            "`column | int`, `column | float` or `column | string`"
-        )
-    return found
-
-
-def _means(one: Json, other: Json) -> bool:
-    """Return whether one of two values is a text with the other one in it."""
-    text, value = (one, other) if isinstance(one, str) else (other, one)
-    if not isinstance(text, str) or isinstance(value, str):
-        return False
-    if isinstance(value, bool):
-        return text.strip().lower() in _WORDS[value]
-    return isinstance(value, int | Decimal) and number(text) == value
-
-
-def _test_of(op: str) -> Callable[[Json, Json], bool]:
-    return lambda value, other: _compare(value, op, other)
-
-
 def _exact(value: Json) -> Json:
     """Return a decimal for a float. A record has decimals: 0.1."""
     is_float = isinstance(value, float) and math.isfinite(value)
@@ -251,11 +183,6 @@ def _times(value: Json, other: Json) -> Json:
     if isinstance(value, str | list) or isinstance(other, str | list):
         raise TypeError("`*` needs numbers; write `| float` behind a text")
     return value * other
-
-
-def value_of(value: Json) -> Json:
-    """Return null for an undefined value, and any other value unchanged."""
-    return None if isinstance(value, ChainableUndefined) else value
 
 
 def _method(value: Json, name: str) -> Json:
@@ -381,17 +308,28 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_/": _exactly(operator.truediv),
         "_//": _quotient,
         "_exact": _exact,
+        **{f"_{n}": _null_safe(_strictly(n)) for n in ("int", "float", "iso8601")},
         "_is_yes": _null_safe(is_yes),
         "_method": _method,
         "_unless_blank": lambda value: None if is_blank(value) else value,
         "_unless_null": lambda v: ChainableUndefined() if v is None else v,
-        "_compare": _compare,
+        "_compare": compare,
         "_concat": _concat,
     }
     sandbox.tests["_holds"] = holds
-    for op, names in _TESTS.items():
-        sandbox.tests |= dict.fromkeys(names, _test_of(op))
+    for op, names in TESTS.items():
+        sandbox.tests |= dict.fromkeys(names, test_of(op))
     return sandbox
+
+
+def _strictly(name: str) -> Callable[..., Json]:
+    def read(value: Json, *args: Json) -> Json:
+        found = FILTERS[name](value, *args)
+        if found is None and is_filled(known(value)):
+            raise InvalidSignalError(f"`{name}` cannot read a value that is compared")
+        return found
+
+    return read
 
 
 def _null_safe(

@@ -28,6 +28,7 @@ from markupsafe import Markup
 
 from stairoids_common.config_errors import suggestion
 from target_stairoids.exceptions import ConfigError, InvalidSignalError
+from target_stairoids.mapping.expressions.comparisons import value_of
 from target_stairoids.mapping.expressions.errors import (
     TemplateError,
     syntax_error,
@@ -38,7 +39,6 @@ from target_stairoids.mapping.expressions.jinja_env import (
     NullSafeOperators,
     environment,
     filter_of,
-    value_of,
 )
 from target_stairoids.mapping.expressions.paths import (
     RECORD,

@@ -291,6 +291,7 @@ COMPARED = {
     "is_test": True,
     "agreed": "False",
     "blank": " ",
+    "unknown": "n/a",
     "noon": "2026-01-31T12:00:00+02:00",
     "ten": "2026-01-31T10:00:00Z",
     "later": "2026-01-31T10:00:00.500Z",
@@ -320,6 +321,10 @@ COMPARED = {
         ("mail_date <= ten", True),
         ("mail_date >= '2025-12-31'", True),
         ("american == '2026-01-31'", False),
+        ("(agreed | int(0)) > 3", False),
+        ("(unknown | int) > 3", False),
+        ("(blank | float) > 3", False),
+        ("(agreed | int) == none", True),
         ("lines | selectattr('qty', 'gt', 1) | list", True),
     ],
 )
@@ -354,6 +359,21 @@ def test_comparison_that_a_text_would_make_wrong_fails(condition: str) -> None:
         compile_condition(condition, "when").read(COMPARED)
 
     assert "write `column | " in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(agreed | int) > 3",
+        "not (agreed | float < 3)",
+        "american | iso8601 < noon | iso8601",
+        "american | iso8601('%d/%m/%Y') < noon",
+        "{{ 'big' if (agreed | int) > 50 else 'small' }}",
+    ],
+)
+def test_comparison_of_a_value_that_a_filter_cannot_read_fails(condition: str) -> None:
+    with pytest.raises(InvalidSignalError, match="cannot read a value that is compar"):
+        compile_condition(condition, "when").read(COMPARED)
 
 
 @pytest.mark.parametrize(

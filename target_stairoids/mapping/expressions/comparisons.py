@@ -1,0 +1,113 @@
+"""The comparisons of expressions, which know null, blank text and times."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from jinja2 import ChainableUndefined
+
+from target_stairoids.exceptions import InvalidSignalError
+from target_stairoids.mapping.expressions.filters import number
+from target_stairoids.mapping.times import likely_time_from
+from target_stairoids.mapping.values import is_filled
+
+Json = Any  # any JSON value; narrowed where it is read
+
+_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "in": lambda one, many: one in many,
+    "notin": lambda one, many: one not in many,
+}
+SIZES = frozenset({"lt", "lteq", "gt", "gteq"})
+#: Comparison -> the names of Jinja's tests for it, as in `selectattr("qty", "gt", 0)`.
+TESTS = {
+    "eq": ("eq", "==", "equalto"),
+    "ne": ("ne", "!="),
+    "lt": ("lt", "<", "lessthan"),
+    "lteq": ("le", "<="),
+    "gt": ("gt", ">", "greaterthan"),
+    "gteq": ("ge", ">="),
+    "in": ("in",),
+}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
+_WORDS = {
+    True: {"true", "yes", "y", "t", "1", "on"},
+    False: {"false", "no", "n", "f", "0", "off"},
+}
+
+
+def value_of(value: Json) -> Json:
+    """Return null for an undefined value, and any other value unchanged."""
+    return None if isinstance(value, ChainableUndefined) else value
+
+
+def compare(value: Json, *pairs: Json) -> bool:
+    """Return whether a chain of comparisons holds, such as `1 < seats <= 5`."""
+    one = value_of(value)
+    for op, given in zip(pairs[::2], pairs[1::2], strict=True):
+        other = value_of(given)
+        if op in SIZES and not (is_filled(one) and is_filled(other)):
+            return False
+        is_unknown = other is None or (one is None and isinstance(other, str))
+        if is_unknown and op not in {"eq", "ne"}:
+            if op != "notin":
+                return False
+        elif not _holds(op, one, other):
+            return False
+        one = other
+    return True
+
+
+def _holds(op: str, one: Json, other: Json) -> bool:
+    """Return whether a comparison holds. Texts are times if one is in ISO 8601.
+
+    `InvalidSignalError` if a number or a boolean in a text would change the result.
+    """
+    operate, is_in, pair = _COMPARISONS[op], op in {"in", "notin"}, (one, other)
+    found = bool(operate(*pair))
+    if all(isinstance(value, str) for value in pair) and not is_in:
+        if any(map(_DATE.match, pair)):
+            times = [*filter(None, map(likely_time_from, pair))]
+            if len(times) == len(pair):
+                return bool(operate(*map(datetime.fromisoformat, times)))
+            if op in SIZES:
+                raise InvalidSignalError(
+                    "a time is compared with a text that is none; write "
+                    "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
+                )
+        numbers = [*map(number, pair)]
+        is_wrong = op in SIZES and None not in numbers and operate(*numbers) != found
+    else:
+        members = other if is_in and isinstance(other, list | tuple) else [other]
+        is_wrong = one not in members and any(_means(one, item) for item in members)
+    if is_wrong:
+        raise InvalidSignalError(
+            "a comparison takes a number or a boolean for a text; write "
+            "`column | int`, `column | float` or `column | string`"
+        )
+    return found
+
+
+def _means(one: Json, other: Json) -> bool:
+    """Return whether one of two values is a text with the other one in it."""
+    text, value = (one, other) if isinstance(one, str) else (other, one)
+    if not isinstance(text, str) or isinstance(value, str):
+        return False
+    if isinstance(value, bool):
+        return text.strip().lower() in _WORDS[value]
+    return isinstance(value, int | Decimal) and number(text) == value
+
+
+def test_of(op: str) -> Callable[[Json, Json], bool]:
+    """Return the test of Jinja for a comparison."""
+    return lambda value, other: compare(value, op, other)
