@@ -150,4 +150,6 @@ def reason_of(error: Exception) -> str:
     reason = str(cause or type(error).__name__).strip().partition("\n")[0]
     if reason == "unable to open database file":  # as SQLite says of each cause
         reason += ", so it may be a folder, or you may not write to it or to its folder"
+        reason += ". SQLite writes there also to read. To read it on a read-only disk, "
+        reason += "copy its files to a folder that you may write to"
     return reason

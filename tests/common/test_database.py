@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from stairoids_common.database import name_of, parsed_url, reason_of
+from stairoids_common.database import engine_of, name_of, parsed_url, reason_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_missing_driver_is_named_with_its_extra(
@@ -26,6 +31,18 @@ def test_reason_leaves_out_the_lines_that_repeat_values() -> None:
     cause = Exception("duplicate key\nDETAIL: Key (email)=(CANARY) exists.\n")
 
     assert reason_of(DBAPIError("INSERT", {}, cause)) == "duplicate key"
+
+
+def test_reason_of_a_file_that_cannot_be_opened_has_the_remedy_for_a_read_only_disk(
+    tmp_path: Path,
+) -> None:
+    engine = engine_of(make_url(f"sqlite:///{tmp_path}"))  # a folder
+
+    with pytest.raises(DBAPIError) as failure:
+        engine.connect()
+
+    remedy = "copy its files to a folder that you may write to"
+    assert reason_of(failure.value).endswith(remedy)
 
 
 def test_reason_of_a_system_error_has_no_path() -> None:
