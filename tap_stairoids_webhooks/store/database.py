@@ -94,8 +94,8 @@ class SqliteDatabase:
 
     def writer(self, *, make: bool) -> sa.Engine:
         """Return an engine that can write, also of a new database if `make` is true."""
-        if not make and not self.path.is_file():
-            raise StoreMissingError(missing(self.place))
+        if not make:
+            self._status()
         try:
             create_file(self.path)
             self._opened = self.path.stat()
@@ -103,16 +103,25 @@ class SqliteDatabase:
             if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
                 self.path.chmod(0o600)
         except OSError as error:
-            why = f"the store {self.place} cannot be made: {error.strerror}"
+            what = "made" if make else "written"
+            why = f"the store {self.place} cannot be {what}: {error.strerror}"
             raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
         return self._engine("rw", begin="BEGIN IMMEDIATE")
 
     def reader(self) -> sa.Engine:
         """Return an engine that cannot write."""
-        if not self.path.is_file():
-            raise StoreMissingError(missing(self.place))
-        self._opened = self.path.stat()
+        self._opened = self._status()
         return self._engine("ro", begin="BEGIN")
+
+    def _status(self) -> os.stat_result:
+        """Return the status of the file."""
+        try:
+            if self.path.is_file():
+                return self.path.stat()
+        except OSError as error:  # such as of a folder of another user
+            why = f"the store {self.place} cannot be opened: {error.strerror}"
+            raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
+        raise StoreMissingError(missing(self.place))
 
     def scrub(self) -> None:
         """Empty the write-ahead log; `secure_delete` has overwritten the file."""

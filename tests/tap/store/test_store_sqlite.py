@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import stat
 from contextlib import closing
@@ -175,6 +176,24 @@ def test_store_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
         modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
 
     assert modes == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"), [("stat", "opened"), ("touch", "written")]
+)
+def test_store_of_another_user_is_named(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, refused: str, message: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    EventStore.create(store_url).close()
+    with monkeypatch.context() as context:
+        context.setattr(Path, refused, refuse)
+        with pytest.raises(
+            StoreUnavailableError, match=f"cannot be {message}: Permission denied"
+        ):
+            EventStore.open(store_url)
 
 
 def test_missing_folder_is_an_error_with_its_remedy(tmp_path: Path) -> None:
