@@ -34,6 +34,7 @@ _CHUNK = 1 << 20
 #: Lines between two calls of `work`, in files and in inputs without a descriptor.
 AT_ONCE = 256
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+_CSV_HINT = " A CSV file needs a tap, such as `tap-csv`."
 
 
 def message_from(line: bytes | str, number: int) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def _decoded(line: bytes | str, place: str) -> object:
             f"{place} has only a part of a message. Did the tap end within it?"
             if is_cut
             else f"{place} is not JSON. Does the tap print something else to stdout?"
+            f"{_CSV_HINT if place.startswith('Line 1 ') else ''}"
         ) from error
 
 

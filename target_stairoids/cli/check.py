@@ -127,8 +127,8 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
     except (ValueError, TypeError, AttributeError, KeyError):
         pass
     raise ConfigError(
-        "The file is neither a catalog (`tap-x --discover`) nor messages of a tap "
-        "(`tap-x --config ...`)."
+        "The file of --catalog is neither a catalog (`tap-x --discover`) nor messages "
+        "of a tap (`tap-x --config ...`)."
     )
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common import cli
-from stairoids_common.error_ids import with_id
+from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import value_at
-from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.schema import INFERRED_FIELD
 from target_stairoids.reporting.next_steps import with_configs
 
@@ -354,7 +353,7 @@ def resolve(
     from target_stairoids.ledger import dead_letters as stored
 
     if delivered == resend:
-        raise ConfigError("Use either --delivered or --resend.")
+        raise WrongUsageError("Use either --delivered or --resend.")
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
         found = stored.resolve(transaction, ids, outcome)

@@ -201,3 +201,13 @@ def test_reading_pauses_while_the_queue_is_full(
     assert done.outcomes == {"accepted": 30}
     assert done.states == [{"at": 1}]
     assert 3 <= max(sizes) <= 5
+
+
+def test_file_of_another_kind_is_told_that_csv_needs_a_tap() -> None:
+    hint = "A CSV file needs a tap, such as `tap-csv`."
+
+    with pytest.raises(MessageError, match=hint):
+        messages.message_from("id,email\n", 1)
+    with pytest.raises(MessageError) as later:
+        messages.message_from("progress 50%\n", 2)
+    assert "CSV" not in str(later.value)

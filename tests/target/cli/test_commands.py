@@ -414,7 +414,7 @@ def test_check_refuses_a_file_that_is_no_catalog(
     done = signals(target, "check", "--catalog", catalog)
 
     assert done.returncode == 1
-    assert "The file is neither a catalog" in done.stderr
+    assert "The file of --catalog is neither a catalog" in done.stderr
 
 
 @pytest.mark.parametrize(

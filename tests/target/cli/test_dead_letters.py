@@ -790,7 +790,7 @@ def test_resolve_needs_exactly_one_option(
 
     done = signals(target, "dead-letters", "resolve", "1", *flags)
 
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Use either --delivered or --resend." in done.stderr
 
 
