@@ -65,9 +65,9 @@ _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
-#: Texts for false, as spreadsheets and databases write it.
-_NEVER = {"", "false", "no", "0", "n", "f", "off", "nein", "non", "falsch", "faux"}
 _SAYS_NO = _DATA.no - _DATA.not_refusing
+#: Texts for false in a condition. `NE` and `NU` are also codes of states and countries.
+_FALSE = {"", "no", "n", "f"} | {word for word in _SAYS_NO if len(word) > 2}
 _REFUSING = _DATA.refusing | _DATA.gone | _SAYS_NO
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 
@@ -161,7 +161,7 @@ def opted_out(value: object) -> bool:
 
 def is_yes(value: object) -> bool:
     """Return whether a part of a condition holds. Null, `false`, `no`, `0.0` do not."""
-    return bool(value) and str(value).strip(" \t\r\n0.").lower() not in _NEVER
+    return bool(value) and str(value).strip(" \t\r\n0.").lower() not in _FALSE
 
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:

@@ -385,7 +385,10 @@ def test_object_that_is_nested_too_deeply_makes_the_record_invalid() -> None:
         mapping.signal_from({"profile": deep})
 
 
-@pytest.mark.parametrize("no", ["no", "false", "0", "N", " off "])
+@pytest.mark.parametrize(
+    "no",
+    ["no", "false", "0", "N", " off ", "Nej", "n\xe3o", "\u043d\u0435\u0442", "never"],
+)
 def test_condition_that_gives_a_text_for_no_does_not_hold(no: str) -> None:
     mapping = a_map(
         a_shape("rows", {"email": TEXT, "opted_in": TEXT}, ()), when="opted_in"
