@@ -63,7 +63,7 @@ def shell(
     (venv / "bin/meltano").symlink_to(meltano)
     env = without_meltano(os.environ) | {
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
-        "PIP_NO_COMPILE": "1",  # most modules are never imported here
+        "PIP_COMPILE": "0",  # most modules are never imported here
         "PIP_FIND_LINKS": f"{os.environ.get('PIP_FIND_LINKS', '')} {wheels}".strip(),
         "STAIROIDS_WEBHOOKS_PORT": ports["8880"],
         "UV_FIND_LINKS": str(wheels),
