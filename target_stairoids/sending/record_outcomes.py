@@ -35,6 +35,7 @@ from target_stairoids.settings import Settings
 Leaving = Callable[[StreamChecks[OpenRecord]], list[OpenRecord]]  # that wait no more
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
+_SUPERSEDED = "a newer state was sent or filtered since"
 
 
 @dataclass(eq=False)
@@ -131,9 +132,8 @@ class RecordOutcomes:
         if draft.is_mapped:
             stream.note_fields(mapped.record)
         stream.counts.unread_times += draft.has_unread_time
-        record = OpenRecord(
-            mapped, draft, draft.version or mapped.version, draft.reason
-        )
+        version = draft.version or mapped.version
+        record = OpenRecord(mapped, draft, version, draft.reason)
         if self.ledger.buffer.claims:
             self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
@@ -141,9 +141,7 @@ class RecordOutcomes:
             record, partial(self.ledger.was_read_since, dead_letter)
         ):
             self.closing.close(mapped)
-            self._count(
-                mapped, Outcome.SUPERSEDED, "a newer state was sent or filtered since"
-            )
+            self._count(mapped, Outcome.SUPERSEDED, _SUPERSEDED)
         elif draft.outcome is Outcome.INVALID:
             self._refuse(record)
         elif draft.outcome is Outcome.FILTERED:

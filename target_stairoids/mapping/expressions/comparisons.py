@@ -73,23 +73,24 @@ def _holds(op: str, one: Json, other: Json) -> bool:
 
     `InvalidSignalError` if a number or a boolean in a text would change the result.
     """
-    operate, is_in, pair = _COMPARISONS[op], op in {"in", "notin"}, (one, other)
-    found = bool(operate(*pair))
-    if all(isinstance(value, str) for value in pair) and not is_in:
-        if any(map(_DATE.match, pair)):
-            times = [*filter(None, map(likely_time_from, pair))]
-            if len(times) == len(pair):
-                return bool(operate(*map(datetime.fromisoformat, times)))
-            if op in SIZES:
-                raise InvalidSignalError(
-                    "a time is compared with a text that is none; write "
-                    "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
-                )
-        numbers = [*map(number, pair)]
-        is_wrong = op in SIZES and None not in numbers and operate(*numbers) != found
-    else:
-        members = other if is_in and isinstance(other, list | tuple) else [other]
+    operate, pair, is_wrong = _COMPARISONS[op], (one, other), False
+    found = bool(operate(one, other))
+    if op in {"in", "notin"} or not (isinstance(one, str) and isinstance(other, str)):
+        is_in = op in {"in", "notin"} and isinstance(other, list | tuple)
+        members = other if is_in else [other]
         is_wrong = one not in members and any(_means(one, item) for item in members)
+    elif _DATE.match(one) or _DATE.match(other):
+        times = [*filter(None, map(likely_time_from, pair))]
+        if len(times) == len(pair):
+            return bool(operate(*map(datetime.fromisoformat, times)))
+        if op in SIZES:
+            raise InvalidSignalError(
+                "a time is compared with a text that is none; write "
+                "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
+            )
+    elif op in SIZES:
+        numbers = [*map(number, pair)]
+        is_wrong = None not in numbers and operate(*numbers) != found
     if is_wrong:
         raise InvalidSignalError(
             "a comparison takes a number or a boolean for a text; write "
