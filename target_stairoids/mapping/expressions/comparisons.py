@@ -40,6 +40,7 @@ TESTS = {
     "in": ("in",),
 }
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
+_PERIOD = re.compile(r"\d{4}(-\d\d)?")  # a year or a month, in order as a text
 _WORDS = {
     True: {"true", "yes", "y", "t", "1", "on"},
     False: {"false", "no", "n", "f", "0", "off"},
@@ -83,7 +84,7 @@ def _holds(op: str, one: Json, other: Json) -> bool:
         times = [*filter(None, map(likely_time_from, pair))]
         if len(times) == len(pair):
             return bool(operate(*map(datetime.fromisoformat, times)))
-        if op in SIZES:
+        if op in SIZES and not any(map(_PERIOD.fullmatch, pair)):
             raise InvalidSignalError(
                 "a time is compared with a text that is none; write "
                 "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
