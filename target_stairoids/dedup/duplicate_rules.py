@@ -124,7 +124,8 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one state, as the ledger has it.
 
     Attributes:
-        run: The run in which the state was last sent, or last seen again.
+        run: The run in which the state was last sent, or last seen again; 0 if its
+            signal never arrived, and a later state was settled.
         mapping_digest: Digest of the mapping at that time.
     """
 
@@ -336,6 +337,7 @@ def was_rejected(version: Version, states: Sequence[Settled]) -> bool:
     """Return whether Stairoids rejected the state under the same mapping."""
     return any(
         state.outcome == Outcome.REJECTED
+        and state.run  # else it never arrived
         and state.state_digest == version.state_digest
         and state.mapping_digest == version.mapping_digest
         for state in states

@@ -138,6 +138,9 @@ def _resolve(
         is_entity = settled.c.entity == row.entity
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
+        is_last = select(latest.c.entity).where(_is_version(row, latest)).exists()
+        if outcome is Outcome.REJECTED:  # a later state was settled, if not the last
+            transaction.write(of_version.where(~is_last).values(run=0))
     if outcome is Outcome.ACCEPTED:
         ids = None, None, None
         logged: list[LoggedSignal] = []

@@ -12,7 +12,16 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Executable, insert, make_url, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Executable,
+    exists,
+    insert,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
@@ -29,6 +38,7 @@ from target_stairoids.ledger.schema import (
     dead_letters,
     latest,
     runs,
+    settled,
     streams,
 )
 from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
@@ -280,13 +290,18 @@ class Ledger:
         """Return whether a later run than a dead letter's wrote the latest version.
 
         This run does not count: it may have sent another dead letter of the entity.
-        Also true if the dead letter was closed, and the latest version filtered.
+        Also true if that run wrote it after a signal that was lost, or if the dead
+        letter was closed, and the latest version filtered.
         """
         entity, mapping = key
-        of_dead_letter = select(dead_letters.c.last_at).where(
-            dead_letters.c.id == dead_letter
-        )
+        is_its = dead_letters.c.id == dead_letter
+        of_dead_letter = select(dead_letters.c.last_at).where(is_its)
         is_later = runs.c.started_at > of_dead_letter.scalar_subquery()
+        columns = "entity", "mapping", "state_digest"
+        is_lost = exists().where(
+            is_its, *(dead_letters.c[n] == settled.c[n] for n in columns)
+        )
+        is_later |= is_lost.where(settled.c.run == 0)
         filtered = latest.c.state_digest.is_(None) & ~of_dead_letter.exists()
         query = select(latest.c.entity).where(
             latest.c.entity == entity,

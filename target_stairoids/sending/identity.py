@@ -220,13 +220,14 @@ class Identity:
         `was_read_since` returns whether an earlier run did so after the failure.
         """
         version, latest = self.placed(record)
-        is_always = record.mapped.mapping.send == "always"
-        is_always &= version.key == version.record_key  # no newer state closes others
         if latest is None or latest.is_shared:
             return False
+        is_ordered = are_ordered(version.bookmark_value, latest.bookmark_value)
+        is_always = record.mapped.mapping.send == "always" and is_ordered
+        is_always &= version.key == version.record_key  # no newer state closes others
         if latest.state_digest is not None and (is_always or not latest.content_digest):
             return False  # also if the newer version was rejected, and not sent
-        if are_ordered(version.bookmark_value, latest.bookmark_value):
+        if is_ordered:
             return is_older(version, latest)
         return was_read_since(version.key)
 

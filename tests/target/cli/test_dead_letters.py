@@ -921,20 +921,73 @@ def test_dead_letter_without_an_address_stays_if_people_share_its_key(
     assert dead_letters_left(target) == 1
 
 
-@pytest.mark.parametrize(("send", "left"), [("on_change", 0), ("always", 1)])
-def test_replay_sends_no_older_state_than_an_unknown_one(
-    sandbox: Sandbox, target: TargetUnderTest, send: str, left: int
+@pytest.mark.parametrize("send", ["on_change", "always"])
+@pytest.mark.parametrize("nights", [["a", "b"], ["ab"]])
+def test_lost_signal_is_not_sent_after_a_newer_state(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, nights: list[str]
 ) -> None:
     target.config |= {"signals": [{"stream": "trials", "send": send}]}
     schema = a_schema(plan="string")
-    target.run(schema, a_record(1, plan="a", email="broken"))
+    sandbox.faults.add(Fault(kind="reset", on="send", count=1))
+    for plans in nights:
+        rows = (a_record(1, plan=plan) for plan in plans)
+        target.run(schema, *rows, on_unknown="hold")
+
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+    exported = signals(target, "dead-letters", "export").stdout
+    replayed = target.run_text(exported)
+    again = target.run(schema, a_record(1, plan="b"))
+
+    assert replayed.outcomes == {"superseded": 1}
+    assert again.outcomes == {"duplicate": 1}
+    assert [signal.properties["plan"] for signal in sandbox.signals] == ["b"]
+    assert dead_letters_left(target) == 0
+    target.run(schema, a_record(1, plan="a"))
+    assert [signal.properties["plan"] for signal in sandbox.signals] == ["b", "a"]
+
+
+@pytest.mark.parametrize("send", ["on_change", "always"])
+def test_lost_signal_after_an_older_state_is_sent(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    target.config |= {"signals": [{"stream": "trials", "send": send}]}
+    schema = a_schema(plan="string")
+    rows = [a_record(1, plan="a"), a_record(1, plan="b")]
+    lost = Fault(kind="reset", on="send", count=1, containing='"plan":"b"')
+    sandbox.faults.add(lost)
+    target.run(schema, *rows, on_unknown="hold")
+
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+    exported = signals(target, "dead-letters", "export").stdout
+    replayed = target.run_text(exported)
+    again = target.run(schema, a_record(1, plan="b"))
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert again.outcomes == {"duplicate": 1}
+    assert [signal.properties["plan"] for signal in sandbox.signals] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("send", "bookmark", "sent"),
+    [("on_change", None, 0), ("always", None, 0), ("always", "at", 1)],
+)
+def test_replay_sends_no_older_state_than_an_unknown_one(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    send: str,
+    bookmark: str | None,
+    sent: int,
+) -> None:
+    target.config |= {"signals": [{"stream": "trials", "send": send}]}
+    schema = a_schema(plan="string", at="string", bookmark=bookmark)
+    target.run(schema, a_record(1, plan="a", at="2026-01-01", email="broken"))
     sandbox.faults.add(Fault(kind="status", status=500, count=1))
-    target.run(schema, a_record(1, plan="b"), on_unknown="hold")
+    target.run(schema, a_record(1, plan="b", at="2026-01-02"), on_unknown="hold")
 
     exported = signals(target, "dead-letters", "export").stdout
     target.run_text(exported.replace("broken", "u1@example.com"))
 
-    assert len(sandbox.signals) == left
+    assert len(sandbox.signals) == sent
     assert dead_letters_left(target) == 0
 
 
