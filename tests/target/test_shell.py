@@ -218,10 +218,10 @@ def test_log_config_of_meltano_gives_structured_log_lines(
 
 
 BROKEN_CONFIGS = [
-    (None, "config.json: no such file"),
-    ("", "config.json, line 1, column 1: not JSON"),
-    ('{\n"api_key": canary}', "config.json, line 2, column 12: not JSON"),
-    ('["canary"]', "config.json: not a JSON object"),
+    (None, "config.json: no such file."),
+    ("", "config.json, line 1, column 1: not JSON."),
+    ('{\n"api_key": canary}', "config.json, line 2, column 12: not JSON."),
+    ('["canary"]', "config.json: not a JSON object."),
 ]
 
 

@@ -67,7 +67,7 @@ def test_command_of_the_shell_fails_with_one_sentence(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: config.json: no such file [E")
+    assert done.stderr.startswith("Error: config.json: no such file. [E")
 
 
 def waiting_in(pipe: int) -> bytes:
