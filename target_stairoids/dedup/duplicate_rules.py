@@ -124,7 +124,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one state, as the ledger has it.
 
     Attributes:
-        run: The run in which the state was last sent, or last seen again; 0 if its
+        run: The run in which the state was last sent or seen again; 0 if its
             signal never arrived, and a later state was settled.
         mapping_digest: Digest of the mapping at that time.
     """

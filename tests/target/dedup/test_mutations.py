@@ -92,6 +92,15 @@ SINGLE = [
         "sending/test_identity.py",
         "test_each_record_that_shares_a_key_is_counted_once[998-once-history3-2]",
     ),
+    (
+        "sending/test_identity.py",
+        "test_each_record_that_shares_a_key_is_counted_once[1-on_change-history15-2]",
+    ),
+    ("sending/test_identity.py", "test_null_counts_as_missing"),
+    (
+        "sending/test_identity.py",
+        "test_person_before_a_remembered_one_fills_in_no_domain",
+    ),
 ]
 
 
