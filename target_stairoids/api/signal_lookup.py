@@ -18,7 +18,7 @@ import msgspec
 from stairoids_common.time import parse_time
 from target_stairoids.api.client import Response, is_id
 from target_stairoids.dedup.record import same_value
-from target_stairoids.mapping.people_and_companies import domain_from, email_from
+from target_stairoids.mapping.people_and_companies import clean_email, domain_from
 
 PAGE = 200  # the documented maximum
 REPEATED = "The signals of Stairoids cannot be read: its pages repeat. Run again."
@@ -341,8 +341,9 @@ def _as_doubles(properties: Json) -> Json:
 
 def _found_email(signal: Mapping[str, Json]) -> str | None:
     """Return the address of a listed signal, in lower case."""
-    email = email_from(_inner(signal.get("contact"), "email"))
-    return email and email.lower()
+    email = _inner(signal.get("contact"), "email")
+    found = clean_email(email) if isinstance(email, str) else None
+    return found and found.lower()
 
 
 def _found_domain(signal: Mapping[str, Json]) -> str | None:

@@ -140,6 +140,7 @@ def _resolve(
         transaction.write(of_version.values(outcome=str(outcome)))
         is_last = select(latest.c.entity).where(_is_version(row, latest)).exists()
         if outcome is Outcome.REJECTED:  # a later state was settled, if not the last
+            _forget_touches(transaction, row)
             transaction.write(of_version.where(~is_last).values(run=0))
     if outcome is Outcome.ACCEPTED:
         ids = None, None, None
@@ -165,6 +166,25 @@ def _resolve(
             transaction.write(of_version.where(is_its).values(last))
         transaction.write(of_version.values(content_digest=None, done=False))
     return [row.id for row in found]
+
+
+def _forget_touches(transaction: Transaction, row: Any) -> None:  # noqa: ANN401 - of a table
+    """Let a lost state be the last one again, if later states only touched its row."""
+    query = select(settled.c.content_digest).filter_by(
+        entity=row.entity, mapping=row.mapping
+    )
+    its = query.where(_is_version(row, settled)).scalar_subquery()
+    was_sent = settled.c.outcome.in_(DONE), settled.c.content_digest == its
+    is_its = (latest.c.entity == row.entity) | (latest.c.record_entity == row.entity)
+    touched = update(latest).where(
+        is_its,
+        latest.c.mapping == row.mapping,
+        latest.c.content_digest == its,
+        ~query.where(*was_sent).exists(),
+    )
+    none = {"source_digest": None, "text_digest": None}
+    state = {"state_digest": row.state_digest, "bookmark_value": row.bookmark_value}
+    transaction.write(touched.values(state | none))
 
 
 def _is_version(row: Any, table: Any) -> Any:  # noqa: ANN401 - SQL expressions

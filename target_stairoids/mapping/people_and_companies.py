@@ -230,7 +230,8 @@ def company_domain_of(text: str) -> str | None:
 
     None for pages, link shorteners, mail relays and free mail.
     """
-    host = None if stands_for_nothing(text) else clean_domain(text)
+    address = clean_email(text) if "@" in text else None
+    host = None if stands_for_nothing(address or text) else clean_domain(text)
     company = None if host is None else _company(host)
     if company is None or ("@" in text and company.endswith(_PLACEHOLDERS)):
         return None
@@ -308,7 +309,8 @@ def _readable_or_not(clean: Callable[[str], str | None]) -> Callable[[str], str 
 
     @lru_cache(maxsize=CACHED)
     def cleaned(text: str) -> str | None:
-        return None if stands_for_nothing(text) else clean(text) or text.strip()
+        found = None if stands_for_nothing(text) else clean(text) or text.strip()
+        return None if found is None or stands_for_nothing(found) else found
 
     return cleaned
 

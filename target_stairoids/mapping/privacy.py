@@ -67,7 +67,7 @@ _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
 _SAYS_NO = _DATA.no - _DATA.not_refusing
 #: Texts for false in a condition. `NE` and `NU` are also codes of states and countries.
-_FALSE = {"", "no", "n", "f"} | {word for word in _SAYS_NO if len(word) > 2}
+_FALSE = {""} | (_SAYS_NO - {"ne", "nu"})
 _REFUSING = _DATA.refusing | _DATA.gone | _SAYS_NO
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 

@@ -222,7 +222,8 @@ class Identity:
         version, latest = self.placed(record)
         if latest is None or latest.is_shared:
             return False
-        is_ordered = are_ordered(version.bookmark_value, latest.bookmark_value)
+        mine, last = version.bookmark_value, latest.bookmark_value
+        is_ordered = mine != last and are_ordered(mine, last)
         is_always = record.mapped.mapping.send == "always" and is_ordered
         is_always &= version.key == version.record_key  # no newer state closes others
         if latest.state_digest is not None and (is_always or not latest.content_digest):

@@ -79,7 +79,10 @@ def _holds(op: str, one: Json, other: Json) -> bool:
     if op in {"in", "notin"} or not (isinstance(one, str) and isinstance(other, str)):
         is_in = op in {"in", "notin"} and isinstance(other, list | tuple)
         members = other if is_in else [other]
-        is_wrong = one not in members and any(_means(one, item) for item in members)
+        if one not in members:
+            is_text = isinstance(one, str)
+            unlike = (item for item in members if isinstance(item, str) != is_text)
+            is_wrong = any(_means(one, item) for item in unlike)
     elif _DATE.match(one) or _DATE.match(other):
         times = [*filter(None, map(likely_time_from, pair))]
         if len(times) == len(pair):

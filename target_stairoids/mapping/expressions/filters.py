@@ -24,7 +24,9 @@ from target_stairoids.mapping.values import holds, text_from
 
 _LONGEST_NUMBER = 400  # digits; 1e9999999 would fill the memory
 _CURRENCY = re.compile(
-    r"[$\u20ac\xa3\xa5]|\b(?:EUR|USD|GBP|CHF|CAD|AUD|SEK|NOK|DKK|PLN)\b"
+    r"(?:^\s*|(?<=-))(?:{0})|(?:{0})\s*$".format(
+        r"[$\u20ac\xa3\xa5]|\b(?:EUR|USD|GBP|CHF|CAD|AUD|SEK|NOK|DKK|PLN)\b"
+    )
 )
 #: Numbers with one meaning: `1,234.56`, `1.234,56`, `1,234,567`, `1 234,5` and `12,50`.
 #: `1,234` may have a decimal comma.
@@ -148,7 +150,7 @@ def number(value: object) -> Decimal | None:
 
 def _written_number(text: str) -> Decimal | None:
     """Return the number of `1,234.56`, `1.234,56 €` or `12,50`; None if uncertain."""
-    text = " ".join(_CURRENCY.sub("", text, count=1).split())
+    text = " ".join(_CURRENCY.sub("", text, count=1).split())  # at one of its ends
     found = next(filter(None, (form.fullmatch(text) for form in _NUMBERS)), None)
     return Decimal(f"{_NO_DIGIT.sub('', found[1])}.{found[2]}") if found else None
 

@@ -946,6 +946,46 @@ def test_lost_signal_is_not_sent_after_a_newer_state(
     assert [signal.properties["plan"] for signal in sandbox.signals] == ["b", "a"]
 
 
+@pytest.mark.parametrize("send", ["on_change", "once"])
+@pytest.mark.parametrize("bookmark", ["at", None])
+def test_lost_signal_of_a_row_that_was_touched_since_is_sent_once(
+    sandbox: Sandbox, target: TargetUnderTest, send: str, bookmark: str | None
+) -> None:
+    item = {"stream": "trials", "send": send, "properties": ["plan"]}
+    target.config |= {"signals": [item]}
+    schema = a_schema(plan="string", at="string", bookmark=bookmark)
+    sandbox.faults.add(Fault(kind="reset", on="send", count=1))
+    target.run(schema, a_record(1, plan="a", at="2026-01-01"), on_unknown="hold")
+    touched = a_record(1, plan="a", at="2026-01-02")
+    target.run(schema, touched)
+
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+    exported = signals(target, "dead-letters", "export").stdout
+    replayed = target.run_text(exported)
+
+    assert replayed.outcomes == {"accepted": 1}
+    assert target.run(schema, touched).outcomes.get("accepted") is None
+    assert len(sandbox.signals) == 1
+
+
+@pytest.mark.parametrize("send", ["on_change", "always"])
+def test_lost_signal_is_not_sent_after_a_newer_state_of_the_same_day(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    target.config |= {"signals": [{"stream": "trials", "send": send}]}
+    schema = a_schema(plan="string", at="string", bookmark="at")
+    sandbox.faults.add(Fault(kind="reset", on="send", count=1))
+    first, second = (a_record(1, plan=p, at="2026-01-01") for p in "ab")
+    target.run(schema, first, second, on_unknown="hold")
+
+    signals(target, "dead-letters", "resolve", "1", "--resend")
+    exported = signals(target, "dead-letters", "export").stdout
+
+    assert target.run_text(exported).outcomes == {"superseded": 1}
+    assert target.run(schema, second).outcomes == {"duplicate": 1}
+    assert [signal.properties["plan"] for signal in sandbox.signals] == ["b"]
+
+
 @pytest.mark.parametrize("send", ["on_change", "always"])
 def test_lost_signal_after_an_older_state_is_sent(
     sandbox: Sandbox, target: TargetUnderTest, send: str

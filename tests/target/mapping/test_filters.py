@@ -70,6 +70,8 @@ anything = st.recursive(
         ("float", "$1.234", None),
         ("float", "1 2345", None),
         ("float", "12,34.5", None),
+        ("float", "12\u20ac50", None),
+        ("float", "-$5.25", -5.25),
         ("float", "50%", None),
         ("float", "+1 555 123", None),
         ("int", "18446744073709551615", 18446744073709551615),

@@ -263,7 +263,14 @@ def test_word_for_no_value_is_left_out(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["none@none.com", "No.Email@acme.com", " <unknown@unknown.com>", "null@x.de"],
+    [
+        "none@none.com",
+        "No.Email@acme.com",
+        " <unknown@unknown.com>",
+        "null@x.de",
+        "Ada <none@none.com>",
+        "mailto:noemail@a.com",
+    ],
 )
 def test_address_that_stands_for_none_is_left_out(value: str) -> None:
     assert email_from(value) is company_domain_of(value) is None
