@@ -57,13 +57,15 @@ _ZONE = (
     r"(?: ?(?:(?:utc|gmt)?(?P<offset>[+-]\d\d(?::?\d\d)?)(?: [a-z]{3,5})?"
     r"|(?P<zone>[a-z]{1,5}))(?:\[[\w/+-]+\]| \([^()]*\))?)?"
 )
+#: Behind a date, `-0001` may be a number and no offset.
+_NO_NUMBER = r"(?(hour)|(?! ?[+-]\d\d(?!:)))"
 _NTH = r"(?:st|nd|rd|th|\.)?"
 _YEAR, _WORD, _ONE = r"(?P<year>\d{4})", r"(?P<word>[a-z]{3,9})\.?", r"\d{1,2}"
 _FORMS = [
     re.compile(form, re.ASCII | re.IGNORECASE)
     for form in (
         *(
-            rf"{_DAY}{date}(?:(?:t|,? (?:at )?){_TIME})?{_ZONE}"
+            rf"{_DAY}{date}(?:(?:t|,? (?:at )?){_TIME})?{_NO_NUMBER}{_ZONE}"
             for date in (
                 rf"{_YEAR}(?P<sep>[-/.])(?P<month>{_ONE})(?P=sep)(?P<day>{_ONE})",
                 rf"(?P<day>{_ONE})\.(?P<month>{_ONE})\.{_YEAR}",

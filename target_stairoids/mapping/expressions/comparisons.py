@@ -39,7 +39,10 @@ TESTS = {
     "gteq": ("ge", ">="),
     "in": ("in",),
 }
-_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
+#: The start of a date of digits. Some are not read, such as `5/11/2026`.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)|\d{1,2}([./-])\d{1,2}\1\d{4}(?!\d)")
+_YEAR = re.compile(r"\b\d{4}\b")  # as in `Nov 5, 2026`; without it, no text is a time
+_NANOSECONDS = re.compile(r"[.,]\d{6}(\d*[1-9])")  # Python's times have six digits
 _PERIOD = re.compile(r"\d{4}(-\d\d)?")  # a year or a month, in order as a text
 _WORDS = {
     True: {"true", "yes", "y", "t", "1", "on"},
@@ -70,7 +73,7 @@ def compare(value: Json, *pairs: Json) -> bool:
 
 
 def _holds(op: str, one: Json, other: Json) -> bool:
-    """Return whether a comparison holds. Texts are times if one is in ISO 8601.
+    """Return whether a comparison holds. Texts are times if both can be read as such.
 
     `InvalidSignalError` if a number or a boolean in a text would change the result.
     """
@@ -83,11 +86,11 @@ def _holds(op: str, one: Json, other: Json) -> bool:
             is_text = isinstance(one, str)
             unlike = (item for item in members if isinstance(item, str) != is_text)
             is_wrong = any(_means(one, item) for item in unlike)
-    elif _DATE.match(one) or _DATE.match(other):
-        times = [*filter(None, map(likely_time_from, pair))]
+    elif (is_date := any(map(_DATE.match, pair))) or all(map(_YEAR.search, pair)):
+        times = [*filter(None, map(_time_of, pair))]
         if len(times) == len(pair):
-            return bool(operate(*map(datetime.fromisoformat, times)))
-        if op in SIZES and not any(map(_PERIOD.fullmatch, pair)):
+            return bool(operate(*times))
+        if is_date and op in SIZES and not any(map(_PERIOD.fullmatch, pair)):
             raise InvalidSignalError(
                 "a time is compared with a text that is none; write "
                 "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"
@@ -101,6 +104,14 @@ def _holds(op: str, one: Json, other: Json) -> bool:
             "`column | int`, `column | float` or `column | string`"
         )
     return found
+
+
+def _time_of(text: str) -> tuple[datetime, str] | None:
+    """Return the moment of a text, and the digits of its nanoseconds."""
+    time, nanoseconds = likely_time_from(text), _NANOSECONDS.search(text)
+    if time is None:
+        return None
+    return datetime.fromisoformat(time), nanoseconds[1] if nanoseconds else ""
 
 
 def _means(one: Json, other: Json) -> bool:
