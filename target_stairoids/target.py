@@ -7,6 +7,7 @@ hooks of the SDK that this module overrides.
 
 from __future__ import annotations
 
+import fnmatch
 import gc
 import itertools
 import os
@@ -34,7 +35,7 @@ from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
 from stairoids_common.config import default_inputs, read_config
-from stairoids_common.config_errors import WrongConfigError, one_a_line
+from stairoids_common.config_errors import WrongConfigError, one_a_line, suggestion
 from stairoids_common.environment import SHARED_VARIABLES
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.plugin import StairoidsPlugin
@@ -48,9 +49,14 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.input import AT_ONCE, batch_records, message_from, read_messages
-from target_stairoids.mapping.schema import bookmark_column, check_message, source_in
+from target_stairoids.mapping.schema import (
+    bookmark_column,
+    check_message,
+    schema_from,
+    source_in,
+)
 from target_stairoids.settings import Settings, config_schema
-from target_stairoids.sinks import SignalSink
+from target_stairoids.sinks import SignalSink, check_names
 
 if TYPE_CHECKING:
     from target_stairoids.sending.observer import Observer
@@ -160,18 +166,30 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     def check_stream_maps(self) -> None:
         """Refuse stream maps that are wrong for the columns of any stream."""
-        for name, stream_map in (self.config.get("stream_maps") or {}).items():
-            given = stream_map if isinstance(stream_map, dict) else {}
-            stream = given.get("__source__", name)
-            keys = given.get("__key_properties__") or ()
+        for stream, stream_map in self._stream_maps():
+            keys = stream_map.get("__key_properties__") or ()
             schema: dict[str, Any] = {"properties": {key: {} for key in keys}}
             with _schema_errors(stream):
                 self.mapper.register_raw_stream_schema(stream, schema, None)
+                check_names(self.mapper.stream_maps[stream], stream_map, None)
+
+    def _stream_maps(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each stream map with the stream, or pattern of streams, it is for."""
+        for name, given in self.mapper.stream_maps_dict.items():
+            stream_map = given if isinstance(given, dict) else {}
+            yield stream_map.get("__source__", name), stream_map
 
     # Messages
 
     @override
     def process_endofpipe(self) -> None:
+        streams = self.mapper.stream_maps
+        is_whole = streams and not self.overrides.get("is_partial")
+        for pattern in dict(self._stream_maps()) if is_whole else ():
+            if not fnmatch.filter(streams, pattern):
+                hint = suggestion(pattern, streams) or "."
+                text = f"No stream matched `{pattern}` in `stream_maps`{hint}"
+                self.logger.warning("%s", with_id(text))
         self.run.finish()
         super().process_endofpipe()
 
@@ -184,8 +202,13 @@ class TargetStairoids(StairoidsPlugin, Target):
         message_dict["schema"].setdefault("properties", {})
         bookmarks = [b for b in message_dict.get("bookmark_properties") or () if b]
         bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
+        schema = schema_from(message_dict)
+        columns = None if schema.is_open else schema.properties
         with _schema_errors(stream):
             super()._process_schema_message(message_dict)
+            for pattern, given in self._stream_maps():
+                if fnmatch.fnmatch(stream, pattern):
+                    check_names(self.mapper.stream_maps[stream], given, columns)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)

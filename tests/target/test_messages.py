@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +193,10 @@ def test_error_about_a_stream_map_names_the_stream_and_no_value(
     ("stream_map", "problem"),
     [
         ({"plan": "int(plan)"}, "fails for a record (ValueError)"),
-        ({"email": "emial.lower()"}, "NameNotDefined in `emial.lower()`"),
+        ({"email": "emial.lower()"}, "no column `emial`; did you mean `email`?"),
+        ({"__filter__": "[x for x in plna]"}, "`__filter__`: there is no column"),
+        ({"email": "lowr(email)"}, "are wrong. `email`: there is no function `lowr`"),
+        ({"email": "record['emial']"}, "fails for a record (KeyError)"),
         ({"email": "email.lower("}, "are wrong. Failed to parse expression"),
         ({"email": "email", "__else__": None}, "are wrong. Invalid key properties"),
     ],
@@ -207,8 +211,20 @@ def test_error_about_a_stream_map_names_its_mistake(
     )
 
     assert run.exit_code == 1
-    assert f"Stream `trials`: {'its' if 'are wrong' in problem else 'an'}" in run.error
+    is_late = "for a record" in problem
+    assert f"Stream `trials`: {'an' if is_late else 'its'}" in run.error
     assert problem in run.error
+
+
+def test_stream_map_of_no_stream_is_warned_about(
+    target: TargetUnderTest, caplog: pytest.LogCaptureFixture
+) -> None:
+    maps = {name: {"email": "email"} for name in ("trails", "tri*")}
+
+    target.run(a_schema(), a_record(1), stream_maps=maps)
+
+    named = re.findall("No stream matched `(.*)` in `stream_maps`", caplog.text)
+    assert named == ["trails"]
 
 
 def test_failed_flattening_is_not_blamed_on_a_stream_map(

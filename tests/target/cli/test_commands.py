@@ -255,6 +255,7 @@ def test_check_finds_two_mappings_with_one_name(
     [
         {"email": "email.lower("},
         {"__filter__": "id =="},
+        {"email": "email.lower() if emial else lowr(email)"},
         {"__alias__": "1 +"},
         {"__else__": None, "__key_properties__": ["id"], "email": "email"},
     ],
