@@ -22,7 +22,7 @@ from typing_extensions import Buffer, override
 
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file, warn_of_shared_variables
-from stairoids_common.error_ids import WrongUsageError, with_id
+from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.text import counted, one_line, visible
 from stairoids_common.time import parse_time
 
@@ -95,9 +95,7 @@ def checked_stdout() -> Iterator[None]:
             raise
         name = error.filename or "A file"
         discard_stdout()
-        text = f"{name} cannot be written: {error.strerror}. Run again."
-        click.echo(f"Error: {with_id(text)}", err=True)
-        sys.exit(1)
+        fail(f"{name} cannot be written: {error.strerror}. Run again.")
 
 
 def discard_stdout() -> None:
@@ -152,8 +150,7 @@ def exit_with_message(
             except usage as error:
                 raise WrongUsageError(str(error)) from error
             except errors as error:
-                click.echo(f"Error: {with_id(str(error))}", err=True)
-                raise click.exceptions.Exit(getattr(error, "exit_code", 1)) from error
+                fail(str(error), getattr(error, "exit_code", 1))
 
         return guarded
 
@@ -191,7 +188,22 @@ def past_time_option(
     def convert(
         _context: click.Context, _option: click.Parameter, text: str | None
     ) -> datetime | None:
-        return None if text is None else _past_time(text, datetime.now(UTC), min_age)
+        if text is None:
+            return None
+        now = datetime.now(UTC)
+        try:
+            match = _AGE.fullmatch(text)
+            age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+            time = parse_time(text) if age is None else now - age
+        except (ValueError, OverflowError):
+            raise click.BadParameter(
+                "not an age (90d, 12h, 30m) or a time (2026-01-31)."
+            ) from None
+        if time > now:
+            raise click.BadParameter("this time is in the future.")
+        if now - time < min_age:
+            raise click.BadParameter(f"less than {counted(min_age.days, 'day')}.")
+        return time
 
     return click.option(
         name,
@@ -229,28 +241,10 @@ def confirmed_removal(command: Command) -> Command:
             return not dry_run
 
         if not (dry_run or yes or sys.stdin.isatty()):
-            text = "This command removes data. Add --yes, or --dry-run to look first."
-            click.echo(f"Error: {with_id(text)}", err=True)
-            raise click.exceptions.Exit(2)
+            fail("This command removes data. Add --yes, or --dry-run to look first.", 2)
         command(*args, is_confirmed=is_confirmed, **options)
 
     return asking
-
-
-def _past_time(text: str, now: datetime, min_age: timedelta) -> datetime:
-    try:
-        match = _AGE.fullmatch(text)
-        age = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-        time = parse_time(text) if age is None else now - age
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            "not an age (90d, 12h, 30m) or a time (2026-01-31)."
-        ) from None
-    if time > now:
-        raise click.BadParameter("this time is in the future.")
-    if now - time < min_age:
-        raise click.BadParameter(f"less than {counted(min_age.days, 'day')}.")
-    return time
 
 
 def echo_json(value: object) -> None:

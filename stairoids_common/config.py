@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "ENV"  # in place of a file
 _DEFAULT_FILE = "config.json"
+#: The error if no config is named.
+NO_CONFIG = (
+    "There is no config.json here, and STAIROIDS_CONFIG is not set. Add --config."
+)
 _BACKLOG = 2048  # connections that wait for a server
 #: The first line of YAML: `signals:`, `- stream: x`, `---` or a comment.
 _YAML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:---|#|- |[\w.-]+:)")

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from functools import cache
 from importlib.resources import files
+from typing import NoReturn
 
 import click
 from typing_extensions import override
@@ -27,6 +29,12 @@ class WrongUsageError(click.UsageError):
     @override
     def format_message(self) -> str:
         return with_id(self.message)
+
+
+def fail(text: str, exit_code: int = 1) -> NoReturn:
+    """End the program with an error on stderr."""
+    click.echo(f"Error: {with_id(text)}", err=True)
+    sys.exit(exit_code)
 
 
 def _line_with_id(line: str) -> str:

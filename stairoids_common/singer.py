@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from traceback import extract_tb
 
-import click
 from typing_extensions import override
 
 from stairoids_common.environment import variable, warn_of_shared_variables
-from stairoids_common.error_ids import with_id
+from stairoids_common.error_ids import fail
 from stairoids_common.text import as_message, write_utf8
 
 
@@ -20,9 +18,7 @@ def check_log_level(name: str) -> None:
     for variable_name in (f"{name.upper().replace('-', '_')}_LOGLEVEL", "LOGLEVEL"):
         level = (variable(variable_name) or "").upper()
         if level and level not in logging.getLevelNamesMapping():
-            text = f"`{variable_name}` must be DEBUG, INFO, WARNING or ERROR."
-            click.echo(f"Error: {with_id(text)}", err=True)
-            sys.exit(1)
+            fail(f"`{variable_name}` must be DEBUG, INFO, WARNING or ERROR.")
         if level:
             os.environ[variable_name] = level
         else:

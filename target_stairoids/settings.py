@@ -18,7 +18,8 @@ from stairoids_common.settings import SECRET, config_schema_of, settings_from
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.signals_setting import MappingItem, Name
 
-_LONGEST = 10_000_000  # seconds: no clock and no socket takes any number of them
+# No clock and no socket takes any number of seconds.
+_Seconds = Annotated[int, Meta(le=10_000_000)]
 _Limit = Annotated[int, Meta(ge=1)] | None
 _Days = Annotated[int, Meta(ge=0)] | None
 _PATHS = "report_path", "metrics_path", "suppress_path"
@@ -110,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: Annotated[int, Meta(title="Requests in flight", ge=1, le=100)] = 8
     requests_per_minute: Annotated[_Limit, Meta(title="Requests per minute")] = None
     request_timeout_seconds: Annotated[
-        int, Meta(title="Request timeout", ge=1, le=_LONGEST)
+        _Seconds, Meta(title="Request timeout", ge=1)
     ] = 30
     dry_run: Annotated[bool, Meta(title="Dry run")] = False
     first_run: Annotated[
@@ -124,10 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_unknown: Annotated[Literal["verify", "hold"], Meta(title="On unknown")] = (
         "verify"
     )
-    verify_delay_seconds: Annotated[
-        int, Meta(title="Verify delay", ge=0, le=_LONGEST)
-    ] = 10
-    outage_seconds: Annotated[int, Meta(title="Outage", ge=0, le=_LONGEST)] = 900
+    verify_delay_seconds: Annotated[_Seconds, Meta(title="Verify delay", ge=0)] = 10
+    outage_seconds: Annotated[_Seconds, Meta(title="Outage", ge=0)] = 900
     on_incomplete: Annotated[
         Literal["fail", "succeed"], Meta(title="On incomplete")
     ] = "fail"
@@ -158,7 +157,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         key = self.api_key
         if key.strip() and (error := secret_error("api_key", key)):
             raise ConfigError(error)
-        if not key.isascii() or not key.isprintable() or not key.strip():
+        if not key.isascii() or not key.strip():
             raise ConfigError(
                 "`api_key` is empty or holds characters no HTTP header can carry; copy "
                 "it again from Settings > API Keys in Stairoids."

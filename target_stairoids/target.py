@@ -30,14 +30,14 @@ from singer_sdk.exceptions import (
     StreamMapConfigError,
 )
 from singer_sdk.helpers.capabilities import PluginCapabilities
+from singer_sdk.io_base import SingerReader
 from singer_sdk.plugin_base import PluginBase
-from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from typing_extensions import override
 
-from stairoids_common.config import default_inputs, read_config
+from stairoids_common.config import NO_CONFIG, default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError, one_a_line, suggestion
 from stairoids_common.environment import SHARED_VARIABLES
-from stairoids_common.error_ids import WrongUsageError, with_id
+from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level
 from target_stairoids.dedup.record import json_text
@@ -48,7 +48,7 @@ from target_stairoids.exceptions import (
     ReaderGoneError,
     StairoidsError,
 )
-from target_stairoids.input import AT_ONCE, batch_records, message_from, read_messages
+from target_stairoids.input import AT_ONCE, batch_records, read_messages
 from target_stairoids.mapping.schema import (
     bookmark_column,
     check_message,
@@ -95,10 +95,9 @@ INPUT_ERRORS = (
 )
 
 
-class LineReader(GenericSingerReader[str]):
+class LineReader(SingerReader):
     """Reads messages and lets the run work between them."""
 
-    default_input = sys.stdin
     target: TargetStairoids
 
     @override
@@ -109,10 +108,6 @@ class LineReader(GenericSingerReader[str]):
     ) -> Counter[str]:
         source, run = file_input or sys.stdin, self.target.run
         return read_messages(source, run, callbacks, otherwise=_refuse_unknown)
-
-    @override
-    def deserialize_json(self, line: str) -> dict[str, Any]:
-        return message_from(line, 0)
 
 
 class TargetStairoids(StairoidsPlugin, Target):
@@ -272,9 +267,8 @@ class TargetStairoids(StairoidsPlugin, Target):
             try:
                 self.run.records.state(json_text(value).decode())
             except (ValueError, OverflowError, RecursionError) as error:
-                raise MessageError(
-                    "A STATE message holds a value that is not JSON."
-                ) from error
+                msg = "A STATE message holds a value that is not JSON."
+                raise MessageError(msg) from error
 
     def _takers_of(self, stream: str) -> list[Callable[[Any], None]]:
         if stream not in self.mapper.stream_maps:
@@ -334,15 +328,10 @@ class TargetStairoids(StairoidsPlugin, Target):
         begin(cls.name)
         PluginBase.invoke.__func__(cls, **kwargs)  # type: ignore[attr-defined]  # past Target's own
         if source is None and sys.stdin.isatty():
-            click.echo(click.get_current_context().get_help())
-            text = with_id("No input. Pipe the output of a tap into it.")
-            click.echo(f"\nError: {text}", err=True)
-            sys.exit(2)
+            click.echo(f"{click.get_current_context().get_help()}\n")
+            fail("No input. Pipe the output of a tap into it.", 2)
         if not (configs := inputs or default_inputs()):
-            raise WrongUsageError(
-                "There is no config.json here, and STAIROIDS_CONFIG is not set. "
-                "Add --config."
-            )
+            raise WrongUsageError(NO_CONFIG)
         try:
             target_from(configs).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
@@ -408,12 +397,10 @@ def target_from(
     schema = TargetStairoids.full_schema()
     prefix = TargetStairoids._env_var_prefix  # noqa: SLF001 - of the SDK
     try:
-        if not isinstance(config_inputs, Mapping):
-            config_inputs = read_config(
-                config_inputs, schema, prefix, may_send=may_send
-            )
-        config = {**defaults, **config_inputs}
-        return TargetStairoids(config=config)
+        given = config_inputs
+        if not isinstance(given, Mapping):
+            given = read_config(given, schema, prefix, may_send=may_send)
+        return TargetStairoids(config={**defaults, **given})
     except WrongConfigError as error:
         raise ConfigError(one_a_line(error.errors)) from None
     except ConfigValidationError as error:

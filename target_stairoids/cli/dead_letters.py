@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stairoids_common import cli
-from stairoids_common.error_ids import WrongUsageError, with_id
+from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -291,12 +291,10 @@ def _refuse_others(found: Sequence[int], ids: Sequence[int], others: str) -> Non
     """End with 1 and name the dead letters that were not found, if there are any."""
     if left := sorted({*ids} - {*found}):
         sentence = "Dead letter {} is" if len(left) == 1 else "Dead letters {} are"
-        text = (
+        fail(
             f"{sentence.format(', '.join(map(str, left)))} {others}. Compare the ids "
             "with `stairoids-signals dead-letters list`."
         )
-        click.echo(f"Error: {with_id(text)}", err=True)
-        raise click.exceptions.Exit(1)
 
 
 def _summarise_sendable(

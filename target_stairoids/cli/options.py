@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE, exit_with_message
-from stairoids_common.config import default_inputs
+from stairoids_common.config import NO_CONFIG, default_inputs
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, one_line
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
@@ -74,11 +74,7 @@ def config_option(
             return found
         found = context.meta.get(_CONFIG) or (default_inputs() if required else ())
         if required and not (found or context.resilient_parsing):
-            raise WrongUsageError(
-                "There is no config.json here, and STAIROIDS_CONFIG is not set. "
-                "Add --config.",
-                context,
-            )
+            raise WrongUsageError(NO_CONFIG, context)
         return found
 
     return click.option(
