@@ -23,8 +23,8 @@ from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.dedup.duplicate_rules import DONE, Outcome
 from target_stairoids.ledger.structs import PipelineFacts
-from target_stairoids.reporting.metrics import metrics_text
 from target_stairoids.reporting.next_steps import DEAD_OUTCOMES
+from target_stairoids.reporting.report import metrics_text
 from target_stairoids.settings import Settings
 from target_stairoids.sync_log.tap import TapStairoidsSignals
 from tests.support.programs import COMMANDS

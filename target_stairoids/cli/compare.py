@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import astuple
 
 from stairoids_common.cli import echo_json, format_option, print_table
 from stairoids_common.error_ids import WrongUsageError
@@ -48,8 +49,7 @@ def reconcile(ledger: Ledger, days: int, output_format: str) -> None:
     """
     from target_stairoids.dry_run.reconcile import reconcile as compared
 
-    settings = click.get_current_context().obj
-    found = compared(settings, ledger, days=days)
+    found = compared(click.get_current_context().obj, ledger, days=days)
     if output_format == "json":
         echo_json(found)
     else:
@@ -97,26 +97,14 @@ def find(
     if not (email or key):
         raise WrongUsageError("Give --email or --key.")
     address = address_in(email) if email else None
-    settings = click.get_current_context().obj
-    found = _found(ledger, settings, address, key)
+    found = _found(ledger, click.get_current_context().obj, address, key)
     if output_format == "json":
         echo_json(found)
         return
     header = ("when (UTC)", "stream", "key", "type", "outcome", "run", "signal id")
-    rows = [
-        (
-            s.at[:19],
-            s.stream,
-            s.key,
-            s.type,
-            s.outcome,
-            s.run and str(s.run),
-            s.signal_id,
-        )
-        for s in found
-    ]
-    if rows:
-        print_table(header, [[cell or "-" for cell in row] for row in rows])
+    if found:
+        rows = [(signal.at[:19], *astuple(signal)[1:]) for signal in found]
+        print_table(header, [[str(cell or "-") for cell in row] for row in rows])
     else:
         click.echo(f"The ledger has no such signal.{_FORMS if key else ''}")
 
@@ -145,17 +133,13 @@ def _found(
 
 
 def _forms_of(parts: Sequence[str]) -> list[str]:
-    """Return the forms that a key may have in the ledger, as a JSON array or digest."""
-    arrays = [*_arrays(parts)]
+    """Return the forms that a key may have in the ledger: JSON arrays and digests.
+
+    In an array, a part may be a text or a number.
+    """
+    forms = [[p, n] if isinstance(n := _read(p), (int, float)) else [p] for p in parts]
+    arrays = [*map(json_array, itertools.product(*forms))]
     return [*arrays, *map(key_digest, arrays)]
-
-
-def _arrays(parts: Sequence[str]) -> Iterator[str]:
-    """Yield a key as JSON arrays, in which a part may be a text or a number."""
-    numbers = [
-        [p, n] if isinstance(n := _read(p), (int, float)) else [p] for p in parts
-    ]
-    return map(json_array, itertools.product(*numbers))
 
 
 def _read(text: str) -> object:

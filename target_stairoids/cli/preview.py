@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -99,7 +100,7 @@ def preview(
     from target_stairoids.target import settings_from
 
     found = Preview(samples=limit)
-    settings = run_dry(config_inputs, messages, found)
+    settings = run_dry(config_inputs, messages, found).settings()
     if not found.streams:
         click.echo(NO_STREAM, err=True)
     first_run, exit_code = NOT_CHECKED, 0
@@ -181,11 +182,11 @@ def _show_mapping(stream: str, mapping: CompiledMapping) -> None:
     title = one_line(f"Stream {stream}, mapping {mapping.name}")
     click.secho(title, bold=True)
     if mapping.is_left_out:
-        has_type = "type" in mapping.origins
         why = "no field names a person or company"
-        why = why if has_type else "its mapping has `type: null`"
         if mapping.not_inferred:
             why = f"it {mapping.not_inferred}"
+        elif "type" not in mapping.origins:
+            why = "its mapping has `type: null`"
         click.echo(f"  is left out: {why}.")
         return
     rows = [
@@ -272,10 +273,10 @@ def _explain(
     names = mapping.key if mapping else schema.key_properties
     key = {name: value_at(observation.record, name) for name in names}
     outcome = str(observation.outcome)
-    reason = observation.reason or _EXPLANATIONS.get(observation.outcome, "")
-    is_once = mapping is not None and mapping.send == "once"
-    if observation.outcome is Outcome.DUPLICATE and is_once:
-        reason = observation.reason or _DUPLICATE_ONCE
+    explanation = _EXPLANATIONS.get(observation.outcome, "")
+    if observation.outcome is Outcome.DUPLICATE and mapping and mapping.send == "once":
+        explanation = _DUPLICATE_ONCE
+    reason = observation.reason or explanation
     if output_format == "json":
         row = {
             "outcome": outcome,
@@ -322,13 +323,7 @@ def explain(
     """  # noqa: E501 - an example is one line, ready to be copied
     from target_stairoids.dry_run.runner import run_dry
 
-    has_records = False
-
-    def explain_one(observation: Observation) -> None:
-        nonlocal has_records
-        has_records = True
-        _explain(output_format, only, observation)
-
-    run_dry(config_inputs, messages, explain_one)
-    if not has_records:
+    explain_one = partial(_explain, output_format, only)
+    target = run_dry(config_inputs, messages, explain_one)
+    if not target.run.report.read:
         click.echo("The messages have no records, so there are no outcomes.", err=True)

@@ -19,7 +19,6 @@ from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.streams import Stream
-from target_stairoids.settings import Settings
 from target_stairoids.target import INPUT_ERRORS, TargetStairoids, target_from
 
 #: No ledger can be there, and a dry run takes a missing one for an empty one.
@@ -118,8 +117,8 @@ def run_dry(
     messages: IO[str] | list[str],
     observer: Observer | Callable[[Observation], object],
     **overrides: object,
-) -> Settings:
-    """Run the target without an API key. It sends nothing and writes nothing.
+) -> TargetStairoids:
+    """Run a target without an API key, which sends and writes nothing, and return it.
 
     The observer sees the run, or is called with the decision on each record.
     """
@@ -129,4 +128,4 @@ def run_dry(
     )
     target.overrides = {**overrides, "dry_run": True, "report_path": None}
     _listen(target, messages)
-    return target.settings()
+    return target

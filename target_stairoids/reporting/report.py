@@ -1,4 +1,4 @@
-"""Count the outcomes of a run and write its report."""
+"""Count the outcomes of a run and write its report and its metrics."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stairoids_common.time import parse_time
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.structs import PipelineFacts
@@ -130,11 +132,60 @@ def write_files(
         text = json.dumps(report, indent=2) + "\n"
         problems.append(_write(text, "report_path", path))
     if (path := settings.metrics_path) is not None and _may_measure(settings):
-        from target_stairoids.reporting.metrics import metrics_text  # noqa: PLC0415 - Prometheus is slow to import, and few pipelines have metrics
-
         text = metrics_text(report, facts, settings)
         problems.append(_write(text, "metrics_path", path))
     return " ".join(filter(None, problems))
+
+
+def metrics_text(
+    report: Mapping[str, Any], facts: PipelineFacts | None, settings: Settings
+) -> str:
+    """Return the gauges of a pipeline after a run; without facts, those of the run.
+
+    The textfile collector of Prometheus' node exporter reads them.
+    """
+    # Slow to import, and few pipelines have metrics.
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest  # noqa: PLC0415 - see above
+
+    registry = CollectorRegistry()
+    pipeline = {
+        "namespace": settings.namespace or "",
+        "source": settings.default_source,
+    }
+
+    @cache
+    def gauge(name: str, text: str, *labels: str) -> Gauge:
+        names = [*pipeline, *labels]
+        return Gauge(f"stairoids_signals_{name}", text, names, registry=registry)
+
+    def add(name: str, text: str, value: float | None, **labels: str) -> None:
+        if value is not None:
+            gauge(name, text, *labels).labels(**pipeline, **labels).set(value)
+
+    ended = _seconds(report["ended_at"])
+    add("last_run_timestamp_seconds", "When the last run ended.", ended)
+    add("last_run_exit_code", "Exit code of the last run.", report["exit_code"])
+    add("last_run_duration_seconds", "How long the last run took.", report["seconds"])
+    add("last_run_records", "Records that the last run read.", report["read"])
+    add("last_run_requests", "Requests of the last run.", report["requests"])
+    quota = report["requests_per_minute"]
+    add("requests_per_minute", "The rate limit, if it is known.", quota)
+    for stream, outcomes in report["streams"].items():
+        for outcome, count in outcomes.items():
+            labels = {"stream": stream, "outcome": outcome}
+            add("last_run_signals", "Signals of the last run.", count, **labels)
+    if facts is not None:
+        last = _seconds(facts.last_success)
+        text = "When a run last left nothing over."
+        add("last_success_timestamp_seconds", text, last)
+        add("dead_letters", "Dead letters of the namespace.", facts.dead_letters)
+        oldest = _seconds(facts.oldest_dead_letter)
+        add("oldest_dead_letter_timestamp_seconds", "When the oldest failed.", oldest)
+    return generate_latest(registry).decode()
+
+
+def _seconds(time: str | None) -> float | None:
+    return None if time is None else parse_time(time).timestamp()
 
 
 def _may_measure(settings: Settings) -> bool:

@@ -94,8 +94,8 @@ def words_of(run: PastRun) -> str:
     if not run.reason:
         return f"{ending_of(run)}."
     told = [text for text in _sentences(run) if not ledger_commands(text)]
-    words = " ".join(told + [name.strip() for name in _ERROR_ID.findall(run.reason)])
-    return f"{ending_of(run)}: {words}"
+    ids = [name.strip() for name in _ERROR_ID.findall(run.reason)]
+    return f"{ending_of(run)}: {' '.join(told + ids)}"
 
 
 def ending_of(run: PastRun) -> str:
@@ -122,18 +122,17 @@ def statuses_of(runs: Sequence[PastRun], dead_letters: int) -> list[Status]:
 def _status_of(
     runs: Sequence[PastRun], dead_letters: int, left: PastRun | None
 ) -> Status:
-    last = runs[-1]
-    state = state_of(last)
+    last = decided = runs[-1]
     text = f"Run {last.run} of {_minute(last.started_at)} UTC {words_of(last)}"
     ended = [run for run in runs[:-1] if state_of(run) != "running"]
-    if state == "running" and ended:
-        state = state_of(ended[-1])
-        text += f" Run {ended[-1].run} before it {words_of(ended[-1])}"
+    if state_of(last) == "running" and ended:
+        decided = ended[-1]
+        text += f" Run {decided.run} before it {words_of(decided)}"
+    state = state_of(decided)
     whole = [run for run in runs if state_of(run) == "ok"]
     if state != "ok" and whole:
         text += f" The last run without a problem was run {whole[-1].run}, "
         text += f"{_minute(whole[-1].started_at)} UTC."
-    decided = ended[-1] if state_of(last) == "running" and ended else last
     steps = list(_next(decided, dead_letters))
     if left is not None and left is not decided and not decided.exit_code:
         text += f" Run {left.run} before it {words_of(left)} No later run has read the "
@@ -213,11 +212,8 @@ def quota_in_words(quota: Quota | None) -> str:
     text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today (UTC): "
     if quota.left is None:
         return f"{text}{counted(quota.requests_today, 'request')} of this ledger."
-    text += (
-        f"{quota.requests_today:,} of {quota.requests_per_day:,} by this ledger, "
-        f"{quota.left:,} left."
-    )
-    return text
+    used = f"{quota.requests_today:,} of {quota.requests_per_day:,}"
+    return f"{text}{used} by this ledger, {quota.left:,} left."
 
 
 def _is_stopped(run: PastRun) -> bool:
