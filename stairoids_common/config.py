@@ -104,7 +104,7 @@ def _warn_of_unread(
                 remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
             warning = f"`{prefix}{name.upper()}` is set, but it is not read. {remedy}"
             if may_send and name == "dry_run" and not config.get(name):
-                raise WrongConfigError([warning])
+                raise WrongConfigError(warning)
             logger.warning("%s", warning)
 
 
@@ -179,27 +179,24 @@ def listening_socket(host: str, port: int) -> socket.socket:
 def read_file(path: str) -> dict[str, Json]:
     """Return the JSON object in a file, which may begin with a byte order mark."""
     if not path.strip():
-        raise WrongConfigError(["--config is empty. Name a JSON file, or write ENV."])
+        raise WrongConfigError("--config is empty. Name a JSON file, or write ENV.")
     if path.lstrip()[0] in "{[":  # not repeated, because it may hold a secret
-        raise WrongConfigError(
-            ["--config has JSON. Name a file with it, or write ENV."]
-        )
+        raise WrongConfigError("--config has JSON. Name a file with it, or write ENV.")
     try:
         place = local_path(path)
         content = _of_pipe(place) if place.is_fifo() else place.read_bytes()
     except FileNotFoundError:
         hint = "; did you mean `ENV`?" if path.upper() == ENVIRONMENT else ""
-        raise WrongConfigError([f"{path}: no such file{hint}"]) from None
+        raise WrongConfigError(f"{path}: no such file{hint}") from None
     except OSError as failure:
-        error = f"{path} cannot be read: {failure.strerror}"
-        raise WrongConfigError([error]) from None
+        raise WrongConfigError(f"{path} cannot be read: {failure.strerror}") from None
     try:
         return object_in(content, path)
     except WrongConfigError as failure:
         if not _YAML.match(content):
             raise
-        error = f"{failure}. A config file is JSON. YAML is for `meltano.yml`."
-        raise WrongConfigError([error]) from None
+        hint = "A config file is JSON. YAML is for `meltano.yml`."
+        raise WrongConfigError(f"{failure}. {hint}") from None
 
 
 @cache
@@ -218,4 +215,4 @@ def object_in(content: bytes, name: str) -> dict[str, Json]:
         if isinstance(found, dict):
             return found
         error = f"{name}: not a JSON object"
-    raise WrongConfigError([error])
+    raise WrongConfigError(error)

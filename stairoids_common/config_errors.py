@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -35,8 +35,8 @@ _JSON = re.compile(r"\s*(?:\[|\{(?!\{))")
 class WrongConfigError(ValueError):
     """A config cannot be read, or a setting is wrong: a sentence for each mistake."""
 
-    def __init__(self, errors: Sequence[str]) -> None:
-        self.errors = list(errors)
+    def __init__(self, *errors: str) -> None:
+        self.errors = errors
         super().__init__(errors[0] if len(errors) == 1 else one_a_line(errors))
 
 
@@ -83,7 +83,7 @@ def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
     A name is twice in an object by mistake, if a person wrote it by hand. Programs
     write such objects too, and mean the last value.
     """
-    too_deep = WrongConfigError(["it is nested too deeply"])
+    too_deep = WrongConfigError("it is nested too deeply")
     pairs = _unique if is_by_hand else None
     try:
         found = json.loads(content, object_pairs_hook=pairs, parse_constant=_not_json)
@@ -116,7 +116,7 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise WrongConfigError([f"`{twice}` is set twice"])
+        raise WrongConfigError(f"`{twice}` is set twice")
     return found
 
 

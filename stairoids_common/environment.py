@@ -37,16 +37,9 @@ _PREFIXES = (
 _NEARLY_SHARED = 0.93  # `STAIROIDS_API_KYE` has 0.94, `STAIROIDS_API_KEY_EU` 0.92
 #: Setting -> variable that several programs read.
 SHARED_VARIABLES = {"api_key": "STAIROIDS_API_KEY", "api_url": "STAIROIDS_API_URL"}
-_SHARED = {
-    name + end
-    for name in (
-        *SHARED_VARIABLES.values(),
-        "STAIROIDS_CONFIG",
-        "STAIROIDS_WEBHOOK_SECRET",
-        "STAIROIDS_WEBHOOK_SECRETS",
-    )
-    for end in ("", "_FILE")
-} - {"STAIROIDS_CONFIG_FILE"}
+_SECRETS = "STAIROIDS_WEBHOOK_SECRET", "STAIROIDS_WEBHOOK_SECRETS"
+_OR_FILE = *SHARED_VARIABLES.values(), *_SECRETS
+_SHARED = {"STAIROIDS_CONFIG", *_OR_FILE, *(f"{name}_FILE" for name in _OR_FILE)}
 
 
 def variable(name: str, *, is_secret: bool = False) -> str | None:
@@ -72,14 +65,14 @@ def variable_or_file(name: str, *, is_secret: bool = False) -> str | None:
     if path is None:
         return variable(name, is_secret=is_secret)
     if variable(name):
-        raise WrongConfigError([f"{name} and {name}_FILE are both set: unset one"])
+        raise WrongConfigError(f"{name} and {name}_FILE are both set: unset one")
     try:
         text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, ValueError) as error:
         why = f"{name}_FILE cannot be read: {path} ({type(error).__name__})"
-        raise WrongConfigError([why]) from None
+        raise WrongConfigError(why) from None
     if not text:
-        raise WrongConfigError([f"{name}_FILE: {path} is empty"])
+        raise WrongConfigError(f"{name}_FILE: {path} is empty")
     return text if is_secret else text.strip()
 
 
@@ -111,7 +104,7 @@ def environment_config(schema: Mapping[str, Json], prefix: str) -> dict[str, Jso
             only = {"properties": {variable_name: spec}}
             errors += config_errors({variable_name: config[name]}, only)
     if errors:
-        raise WrongConfigError(errors)
+        raise WrongConfigError(*errors)
     return config
 
 
@@ -156,7 +149,7 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
         ):
             logger.warning("`%s` is not a variable of a setting. It is ignored.", name)
     if errors:
-        raise WrongConfigError(errors)
+        raise WrongConfigError(*errors)
 
 
 def warn_of_shared_variables() -> None:

@@ -138,7 +138,7 @@ class StairoidsStream(Stream):
             yield
         except Exception as error:  # noqa: BLE001 -- stream maps fail in many ways
             problem = misfit(self.name, error) or failed_expression(self.name, error)
-            raise WrongConfigError([problem]) from None
+            raise WrongConfigError(problem) from None
 
 
 class StairoidsTap(StairoidsPlugin, Tap, ABC):
@@ -165,7 +165,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             key, bookmark = stream.replication_key, bookmarks.get(name, {})
             if key and _is_foreign(bookmark, key):
                 problem = f"the bookmark of {name} is not a whole number of `{key}`"
-                raise WrongConfigError([f"state: {problem}; {_REMEDIES['state']}"])
+                raise WrongConfigError(f"state: {problem}; {_REMEDIES['state']}")
         super().load_state({"bookmarks": bookmarks})
 
     @override
@@ -183,9 +183,9 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     @override
     def invoke(cls, **kwargs: Any) -> None:
         with cls._clear_errors():
-            for kind, remedy in _REMEDIES.items():
+            for kind in _REMEDIES:
                 if kwargs.get(kind) is not None:
-                    kwargs[kind] = _checked(kind, kwargs[kind], remedy)
+                    kwargs[kind] = _checked(kind, kwargs[kind])
             super().invoke(**kwargs)
         if cls.stopped_by is not None:
             logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
@@ -221,7 +221,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             with cls._at_exit:
                 yield
         except (ConfigValidationError, WrongConfigError) as error:
-            problems = [*error.errors]
+            problems = list(error.errors)
         except (MapExpressionError, StreamMapConfigError) as error:
             problems = [f"A stream: its `stream_maps` in the config are wrong. {error}"]
         except cls.expected_errors as error:
@@ -255,18 +255,18 @@ def _bookmarks_in(state: object, streams: Collection[str]) -> dict[str, Any]:
             return {str(name): bookmark for name, bookmark in bookmarks.items()}
         case {**rest} if not rest:
             return {}
-    raise WrongConfigError([_NO_BOOKMARKS])
+    raise WrongConfigError(_NO_BOOKMARKS)
 
 
-def _checked(kind: str, file: IO[str], remedy: str) -> IO[str]:
+def _checked(kind: str, file: IO[str]) -> IO[str]:
     """Return a state or catalog, also of stdin or a pipe, that the SDK can read."""
-    name = file.name.strip("<>")
+    name, remedy = file.name.strip("<>"), _REMEDIES[kind]
     try:
         content = object_in(cast("TextIO", file).buffer.read(), name)
     except WrongConfigError as error:
-        raise WrongConfigError([f"{kind}: {error}; {remedy}"]) from None
+        raise WrongConfigError(f"{kind}: {error}; {remedy}") from None
     if kind == "catalog" and not _is_catalog(content):
-        raise WrongConfigError([f"{kind}: {name}: not a catalog; {remedy}"])
+        raise WrongConfigError(f"{kind}: {name}: not a catalog; {remedy}")
     return StringIO(json.dumps(content))
 
 
