@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 import click
@@ -113,19 +114,15 @@ def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:
     """Return the SCHEMA messages of a catalog, or of the messages of a tap."""
-    try:
+    whole = None
+    with suppress(ValueError):
         whole = json.loads(text)
-    except ValueError:
-        whole = None
-    try:
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
         if isinstance(whole, dict) and "streams" in whole:
-            found = map(_schema_message, whole["streams"])
-            return [message for message in found if message is not None]
+            return [*filter(None, map(_schema_message, whole["streams"]))]
         messages = [json.loads(line) for line in text.split("\n") if line.strip()]
         if messages:
             return [m for m in messages if m.get("type") == "SCHEMA"]
-    except (ValueError, TypeError, AttributeError, KeyError):
-        pass
     raise ConfigError(
         "The file of --catalog is neither a catalog (`tap-x --discover`) nor messages "
         "of a tap (`tap-x --config ...`)."

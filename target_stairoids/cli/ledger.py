@@ -236,8 +236,8 @@ def rename(
     names = names_for(new or old, settings.signals)
     maintenance.rename(ledger, old, new, names=names, source=source, mapping=mapping)
     click.echo(f"Renamed. The signals of {_named(old)} are not sent again.")
-    new_names = {"source": source and source[1], "name": mapping and mapping[1]}
-    if lacking := list(_lacking(settings, old, new, **new_names)):
+    new_names = source and source[1], mapping and mapping[1]
+    if lacking := list(_lacking(settings, old, new, *new_names)):
         click.echo(
             f"The config does not have the new name yet. Set {' and '.join(lacking)} "
             "for this stream before the next run."

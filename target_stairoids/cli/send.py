@@ -179,30 +179,20 @@ def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:
         if "{{" in text:
             raise ConfigError(f"--json has a template as `{name}`. Write a text.")
     columns = {f"property_{n}": value for n, value in enumerate(properties.values())}
-    item = {
+    templates = [f"{{{{ {column} }}}}" for column in columns]
+    item: dict[str, Any] = {
         "stream": BY_HAND,
         "type": body["type"],
         "source": body["source"],
-        **{
-            name: {field: f"{{{{ {name}.{field} }}}}" for field in fields}
-            for name, fields in _OBJECTS.items()
-        },
         "occurred_at": "{{ occurred_at }}",
-        "properties": {
-            name: f"{{{{ {column} }}}}"
-            for name, column in zip(properties, columns, strict=True)
-        }
-        or None,
+        "properties": dict(zip(properties, templates, strict=True)) or None,
         "when": None,
     }
-    record = {
-        **{
-            name: dict.fromkeys(f) | (body.get(name) or {})
-            for name, f in _OBJECTS.items()
-        },
-        "occurred_at": body.get("occurred_at"),
-        **columns,
-    }
+    record: dict[str, Any] = {}
+    for name, fields in _OBJECTS.items():
+        item[name] = {field: f"{{{{ {name}.{field} }}}}" for field in fields}
+        record[name] = dict.fromkeys(fields) | (body.get(name) or {})
+    record |= {"occurred_at": body.get("occurred_at"), **columns}
     schema: dict[str, Any] = {"properties": {name: {} for name in record}}
     messages: list[dict[str, Any]] = [
         {"type": "SCHEMA", "stream": BY_HAND, "schema": schema, "key_properties": []},
