@@ -8,12 +8,11 @@ run with a new API key first looks for signals of the ledger in the key's worksp
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 
 from typing_extensions import override
 
@@ -68,11 +67,13 @@ _DECIDE = (
 )
 
 
-class _Compared(NamedTuple):
+@dataclass(slots=True)
+class _Compared:
     """The pairs of the signals that Stairoids listed, and those not in the ledger."""
 
-    unknown: frozenset[Pair] = frozenset()
-    listed: frozenset[Pair] = frozenset()
+    requests: int = 0
+    unknown: set[Pair] = field(default_factory=set)
+    listed: set[Pair] = field(default_factory=set)
     is_complete: bool = False
 
 
@@ -89,7 +90,6 @@ class FirstRunCheck:
     refused: set[str] = field(default_factory=set)
     failure: IncompleteError | None = None
     _compared: dict[str, _Compared] = field(default_factory=dict)
-    _requests: Counter[str] = field(default_factory=Counter)
     _warned: set[str] = field(default_factory=set)
 
     def question(self, pair: Pair) -> Query | None:
@@ -119,7 +119,7 @@ class FirstRunCheck:
             compared.is_complete
             or pair in compared.listed
             or not name
-            or self._requests[source] >= _MAX_REQUESTS
+            or compared.requests >= _MAX_REQUESTS
         ):
             return None
         return {"source": source, "type": type_, "limit": PAGE}
@@ -133,18 +133,15 @@ class FirstRunCheck:
         """
         page = listed(response) or []
         name = str(query.get("source", ""))
-        self._requests[name] += 1
-        found = [_pair_of(signal, name) for signal in page]
-        before = self._compared.get(name, _Compared())
-        compared = self._compared[name] = _Compared(
-            before.unknown | unknown_in(page, name, facts),
-            before.listed.union(found, {(name, str(query.get("type")))}),
-            before.is_complete
-            or (
-                "type" not in query and (len(page) < PAGE or not next_cursor(response))
-            ),
-        )
-        asked = {pair for pair in pairs if name in {"", pair[0]}}
+        compared = self._compared.setdefault(name, _Compared())
+        compared.requests += 1
+        compared.unknown |= unknown_in(page, name, facts)
+        compared.listed |= {_pair_of(signal, name) for signal in page}
+        compared.listed.add((name, str(query.get("type"))))
+        is_last = len(page) < PAGE or not next_cursor(response)
+        compared.is_complete |= "type" not in query and is_last
+        compares = {pair for pair in pairs if pair[0] not in self.others}
+        asked = {pair for pair in compares if name in {"", pair[0]}}
         self.refused |= {source for source, _ in asked & compared.unknown}
         seen = asked if compared.is_complete else asked & compared.listed
         return {pair for pair in seen if pair[0] not in self.refused}

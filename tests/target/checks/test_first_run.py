@@ -351,6 +351,20 @@ def test_run_compares_at_most_ten_sources_and_asks_once_about_the_others(
     assert [r.method for r in sandbox.requests].count("GET") == 10
 
 
+def test_source_of_other_producers_is_not_held_back_among_many_sources(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.run(a_schema(), a_record(99))
+    sends(sandbox, source="s14", type="trials")
+    command(target, "ledger", "allow", "--source", "s14")
+    records = [a_record(n) for n in range(15)]
+    mapping = {"stream": "trials", "source": "s{{ id }}"}
+
+    run = target.run(a_schema(), *records, a_state(), signals=[mapping])
+
+    assert (run.exit_code, run.outcomes) == (0, {"accepted": 15})
+
+
 @pytest.mark.usefixtures("short_backoff")
 def test_failed_comparison_is_repeated(
     sandbox: Sandbox, target: TargetUnderTest
