@@ -84,8 +84,7 @@ def next_cursor(response: Response) -> str | None:
 
 def end_of(page: list[Json]) -> str:
     """Return the id of a page's last signal; empty without one."""
-    last = page[-1] if page else None
-    return str(last.get("id", "")) if isinstance(last, dict) else ""
+    return str(page[-1].get("id", "")) if page else ""
 
 
 @dataclass(slots=True)
@@ -263,8 +262,7 @@ def _domain_of(sent: Mapping[str, Json]) -> str | None:
 
 def _name_of(signal: Mapping[str, Json]) -> str | None:
     """Return the name of a signal's company, in lower case."""
-    account = signal.get("account")
-    name = account.get("name") if isinstance(account, dict) else account
+    name = _inner(signal.get("account"), "name")
     return name.strip().lower() if isinstance(name, str) else None
 
 
