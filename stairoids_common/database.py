@@ -10,8 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Column,
+    Engine,
+    Integer,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.types import TypeEngine
 
 from stairoids_common.config import local_path
 from stairoids_common.text import shell_command
@@ -21,6 +32,25 @@ SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
 
 #: How long SQLite waits for a lock, by default.
 BUSY_SECONDS = 30.0
+
+#: Numbers that a database may count up. SQLite does so with 64 bits.
+BIG_ID = BigInteger().with_variant(Integer, "sqlite")
+_Type = type[TypeEngine[Any]] | TypeEngine[Any]
+
+
+def key(*names: str, kind: _Type = Text) -> list[Column[Any]]:
+    """Return columns of a primary key."""
+    return [Column(name, kind, primary_key=True) for name in names]
+
+
+def required(kind: _Type, *names: str) -> list[Column[Any]]:
+    """Return columns that are never null."""
+    return [Column(name, kind, nullable=False) for name in names]
+
+
+def optional(kind: _Type, *names: str) -> list[Column[Any]]:
+    """Return columns that may be null."""
+    return [Column(name, kind) for name in names]
 
 
 def parsed_url(url: str, *, setting: str, error: type[Exception]) -> URL:

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from msgspec.structs import asdict
 
+from stairoids_common.database import BIG_ID, key, optional, required
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
@@ -23,25 +25,14 @@ METADATA = sa.MetaData()
 EVENTS = sa.Table(
     "webhook_events",
     METADATA,
-    sa.Column(
-        "sequence",
-        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
-    sa.Column("dedupe_key", sa.Text, nullable=False),
-    sa.Column("variant", sa.Text, nullable=False),
-    sa.Column("event", sa.Text),
-    sa.Column("event_id", sa.Text),
-    sa.Column("malformed", sa.Text),
-    sa.Column("conflict", sa.Boolean, nullable=False),
-    sa.Column("received_at", sa.Text, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("body_sha256", sa.Text, nullable=False),
-    sa.Column("signature", sa.Text, nullable=False),
-    sa.Column("headers", sa.Text, nullable=False),
-    sa.Column("key_id", sa.Text, nullable=False),
-    sa.Column("erased_at", sa.Text),
+    sa.Column("sequence", BIG_ID, primary_key=True, autoincrement=True),
+    *required(sa.Text, "dedupe_key", "variant"),
+    *optional(sa.Text, "event", "event_id", "malformed"),
+    *required(sa.Boolean, "conflict"),
+    *required(sa.Text, "received_at"),
+    *required(sa.LargeBinary, "body"),
+    *required(sa.Text, "body_sha256", "signature", "headers", "key_id"),
+    *optional(sa.Text, "erased_at"),
     sa.UniqueConstraint("dedupe_key", "variant"),
     sa.Index("webhook_events_by_type", "event", "sequence"),
     sa.Index(
@@ -57,74 +48,60 @@ EVENTS = sa.Table(
 PRUNED = sa.Table(
     "webhook_pruned",
     METADATA,
-    sa.Column("dedupe_key", sa.Text, primary_key=True),
-    sa.Column("variant", sa.Text, primary_key=True),
+    *key("dedupe_key", "variant"),
     sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),
-    sa.Column("received_at", sa.Text, nullable=False),
-    sa.Column("body_sha256", sa.Text, nullable=False),
+    *required(sa.Text, "received_at", "body_sha256"),
     sa.Column("pruned_at", sa.Text, nullable=False, index=True),
 )
 #: Erased events, in the order of their erasure.
 ERASURES = sa.Table(
     "webhook_erasures",
     METADATA,
-    sa.Column(
-        "number",
-        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-        primary_key=True,
-        autoincrement=True,
-    ),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("event", sa.Text),
-    sa.Column("event_id", sa.Text),
-    sa.Column("received_at", sa.Text, nullable=False),
-    sa.Column("body_sha256", sa.Text, nullable=False),
-    sa.Column("erased_at", sa.Text, nullable=False),
+    sa.Column("number", BIG_ID, primary_key=True, autoincrement=True),
+    *required(sa.BigInteger, "sequence"),
+    *optional(sa.Text, "event", "event_id"),
+    *required(sa.Text, "received_at", "body_sha256", "erased_at"),
     sqlite_autoincrement=True,
 )
 STORE = sa.Table(
     "webhook_store",
     METADATA,
-    sa.Column("store_id", sa.Text, primary_key=True),
-    sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("schema_version", sa.Integer, nullable=False),
-    sa.Column("pruned_through", sa.BigInteger, nullable=False),
+    *key("store_id"),
+    *required(sa.Integer, "generation", "schema_version"),
+    *required(sa.BigInteger, "pruned_through"),
 )
 CONSUMERS = sa.Table(
     "webhook_consumers",
     METADATA,
-    sa.Column("consumer", sa.Text, primary_key=True),
-    sa.Column("wanted", sa.Text, primary_key=True),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("updated_at", sa.Text, nullable=False),
+    *key("consumer", "wanted"),
+    *required(sa.BigInteger, "sequence"),
+    *required(sa.Text, "updated_at"),
 )
 #: The consumers that are forwarders.
 FORWARDERS = sa.Table(
     "webhook_forwarders",
     METADATA,
-    sa.Column("consumer", sa.Text, primary_key=True),
-    sa.Column("since", sa.Text),
-    sa.Column("began_at", sa.Text, nullable=False),
+    *key("consumer"),
+    *optional(sa.Text, "since"),
+    *required(sa.Text, "began_at"),
 )
 #: Events that a forwarder has taken, and not delivered yet or in vain.
 FORWARDS = sa.Table(
     "webhook_forwards",
     METADATA,
-    sa.Column("consumer", sa.Text, primary_key=True),
+    *key("consumer"),
     sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("lane", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Double, nullable=False),
-    sa.Column("reason", sa.Text),
-    sa.Column("failed_at", sa.Text),
+    *required(sa.Text, "lane"),
+    *required(sa.Integer, "attempts"),
+    *required(sa.Double, "due_at"),
+    *optional(sa.Text, "reason", "failed_at"),
 )
 REFUSALS = sa.Table(
     "webhook_refusals",
     METADATA,
-    sa.Column("day", sa.Text, primary_key=True),
-    sa.Column("reason", sa.Text, primary_key=True),
-    sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Column("last_at", sa.Text, nullable=False),
+    *key("day", "reason"),
+    *required(sa.BigInteger, "number"),
+    *required(sa.Text, "last_at"),
 )
 READ_COLUMNS = [c for c in EVENTS.c if c.name not in {"dedupe_key", "variant"}]
 _HEADERS = [column.name for column in READ_COLUMNS].index("headers")
@@ -214,17 +191,10 @@ def conditions_of(selected: EventFilter) -> list[sa.ColumnElement[bool]]:
 
 def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
     """Return the columns of a delivery."""
-    event = delivery.event
-    return {
-        "dedupe_key": event.dedupe_key,
-        "variant": event.variant,
-        "event": event.event,
-        "event_id": event.event_id,
-        "malformed": event.malformed,
+    return asdict(delivery.event) | {
         "conflict": conflict,
         "received_at": delivery.received_at,
         "body": delivery.body,
-        "body_sha256": event.body_sha256,
         "signature": delivery.signature,
         "headers": msgspec.json.encode(delivery.headers).decode(),
         "key_id": delivery.key_id,

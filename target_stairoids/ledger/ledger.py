@@ -12,16 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Executable,
-    exists,
-    insert,
-    make_url,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from stairoids_common import database
@@ -53,7 +44,7 @@ _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerErr
 
 
 class _NoLedgerError(LedgerError):
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: sa.URL) -> None:
         place = database.file_of(url) or database.name_of(url)
         super().__init__(
             f"There is no ledger at {place}. Relative paths start at the working "
@@ -75,7 +66,7 @@ class Ledger:
     """
 
     def __init__(
-        self, url: URL, scope: str, *, creates: bool, reads_only: bool
+        self, url: sa.URL, scope: str, *, creates: bool, reads_only: bool
     ) -> None:
         self.scope = scope
         self.run = 0
@@ -141,7 +132,7 @@ class Ledger:
                 raise
         with _errors(f"The ledger {database.name_of(parsed)} cannot be opened"):
             database.check_folder(database.file_of(parsed) or Path())
-        ledger = cls(make_url("sqlite://"), scope, creates=True, reads_only=True)
+        ledger = cls(sa.make_url("sqlite://"), scope, creates=True, reads_only=True)
         ledger.name = database.name_of(parsed)
         return ledger
 
@@ -151,7 +142,7 @@ class Ledger:
         """Begin a run, take its lease, and return its number. Numbers count up."""
         with self.transaction() as transaction:
             self.run = transaction.connection.scalar(
-                insert(runs)
+                sa.insert(runs)
                 .values(scope=self.scope, source=source, started_at=timestamp())
                 .returning(runs.c.run)
             )
@@ -185,12 +176,12 @@ class Ledger:
             for name, had_records in (complete or {}).items():
                 if had_records:
                     transaction.checks_passed(name)
-                its_row = update(streams).filter_by(scope=self.scope, name=name)
+                its_row = sa.update(streams).filter_by(scope=self.scope, name=name)
                 transaction.write(its_row.values(complete_run=self.run))
             for name, its in (baselined or {}).items():
                 transaction.baseline_ended(name, its)
             transaction.write(
-                update(runs)
+                sa.update(runs)
                 .where(runs.c.run == self.run)
                 .values(
                     ended_at=timestamp(),
@@ -214,7 +205,7 @@ class Ledger:
 
     def is_new(self) -> bool:
         """Return whether nothing was ever settled or claimed in this scope."""
-        return not self.value(select(lookup.is_used(streams.c.scope == self.scope)))
+        return not self.value(sa.select(lookup.is_used(streams.c.scope == self.scope)))
 
     def key_digest(self, api_key: str) -> bytes:
         """Return the digest that stands for an API key."""
@@ -235,7 +226,7 @@ class Ledger:
             with self.transaction() as transaction:
                 transaction.keep_schema(name, text)
             self._schemas[name] = text
-        its = select(streams.c.stream, streams.c.alias).filter_by(scope=self.scope)
+        its = sa.select(streams.c.stream, streams.c.alias).filter_by(scope=self.scope)
         for number, alias in self.rows(its.where(streams.c.name == name)):
             return number, alias or name
         is_used = self.value(its.where(streams.c.alias == name)) is not None
@@ -295,15 +286,15 @@ class Ledger:
         """
         entity, mapping = key
         is_its = dead_letters.c.id == dead_letter
-        of_dead_letter = select(dead_letters.c.last_at).where(is_its)
+        of_dead_letter = sa.select(dead_letters.c.last_at).where(is_its)
         is_later = runs.c.started_at > of_dead_letter.scalar_subquery()
         columns = "entity", "mapping", "state_digest"
-        is_lost = exists().where(
+        is_lost = sa.exists().where(
             is_its, *(dead_letters.c[n] == settled.c[n] for n in columns)
         )
         is_later |= is_lost.where(settled.c.run == 0)
         filtered = latest.c.state_digest.is_(None) & ~of_dead_letter.exists()
-        query = select(latest.c.entity).where(
+        query = sa.select(latest.c.entity).where(
             latest.c.entity == entity,
             latest.c.mapping == mapping,
             latest.c.run == runs.c.run,
@@ -368,7 +359,7 @@ class Ledger:
             yield Transaction(connection, self.run, self.scope, self.secret)
 
     @contextmanager
-    def reading(self, *, once: bool = False) -> Iterator[Connection]:
+    def reading(self, *, once: bool = False) -> Iterator[sa.Connection]:
         """Read, or raise `LedgerError`. On SQLite, a block sees the state of a moment.
 
         On PostgreSQL, each statement does. Within a transaction, it also sees the rows
@@ -381,18 +372,18 @@ class Ledger:
             with self._begin("" if once else self._begin_read) as connection:
                 yield connection
 
-    def rows(self, query: Executable) -> list[Any]:
+    def rows(self, query: sa.Executable) -> list[Any]:
         """Return the rows of one query."""
         with self.reading(once=True) as connection:
             return list(connection.execute(query))
 
-    def value(self, query: Executable) -> Any:  # noqa: ANN401 - of any column
+    def value(self, query: sa.Executable) -> Any:  # noqa: ANN401 - of any column
         """Return the first value of one query; None without a row."""
         with self.reading(once=True) as connection:
             return connection.scalar(query)
 
     @contextmanager
-    def _begin(self, statement: str) -> Iterator[Connection]:
+    def _begin(self, statement: str) -> Iterator[sa.Connection]:
         with self._connection.begin():
             if statement:
                 self._connection.exec_driver_sql(statement)

@@ -13,15 +13,6 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import (
-    Column,
-    Connection,
-    CursorResult,
-    Select,
-    Table,
-    select,
-    union_all,
-)
 
 from target_stairoids.dedup.duplicate_rules import (
     Key,
@@ -46,7 +37,7 @@ _RUN = _LATEST.index("run")
 _SETTLED = Settled.__struct_fields__
 
 
-def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest]:
+def latest_of(connection: sa.Connection, keys: Collection[Key]) -> dict[Key, Latest]:
     """Return the last states of entities."""
     columns = ("entity", "mapping", *_LATEST)
     rows = rows_in(connection, latest.c.entity, columns, {key[0] for key in keys})
@@ -54,7 +45,7 @@ def latest_of(connection: Connection, keys: Collection[Key]) -> dict[Key, Latest
 
 
 def resolved(
-    connection: Connection, versions: Sequence[Version]
+    connection: sa.Connection, versions: Sequence[Version]
 ) -> tuple[dict[Key, Latest], list[Key]]:
     """Return the last states that belong to versions, and the key of each.
 
@@ -72,7 +63,7 @@ def resolved(
 
 
 def changed_entities(
-    connection: Connection, marks: Mapping[str, Sequence[Mark]]
+    connection: sa.Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[Key, Latest | None]:
     """Return the entities whose last state is not the marked one: in most syncs few."""
     columns = ", ".join(f"l.{name}" for name in _LATEST)
@@ -91,7 +82,7 @@ def changed_entities(
 
 
 def people_known(
-    connection: Connection, marks: Mapping[str, Sequence[Mark]]
+    connection: sa.Connection, marks: Mapping[str, Sequence[Mark]]
 ) -> dict[tuple[Key, bytes], Key]:
     """Return shared key and text digest -> the person whose last state has the text."""
     # CROSS, because SQLite makes an index for each query unless the order is given.
@@ -108,7 +99,7 @@ def people_known(
 
 
 def states_of(
-    connection: Connection, versions: Collection[Version]
+    connection: sa.Connection, versions: Collection[Version]
 ) -> dict[Key, list[Settled]]:
     """Return record key -> the outcomes of states with a version's state or content."""
     asked: defaultdict[str, list[tuple[bytes, ...]]] = defaultdict(list)
@@ -129,7 +120,9 @@ def states_of(
 
 
 def _rows_of(
-    connection: Connection, text: str, asked: Mapping[str, Sequence[tuple[bytes, ...]]]
+    connection: sa.Connection,
+    text: str,
+    asked: Mapping[str, Sequence[tuple[bytes, ...]]],
 ) -> Iterator[tuple[str, Sequence[Any]]]:
     """Yield mapping and row of a SELECT about digests, for a block of them at a time.
 
@@ -145,37 +138,39 @@ def _rows_of(
                 yield mapping, row
 
 
-def facts(connection: Connection, scope: str, ids: Collection[str]) -> Facts:
+def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> Facts:
     """Return the facts about Stairoids' signals with some ids."""
     table = schema.known_signals
     own = _at_origin(scope, settled.c.signal_id).where(settled.c.signal_id.in_(ids))
-    rows = connection.execute(select(table).where(table.c.scope == scope))
+    rows = connection.execute(sa.select(table).where(table.c.scope == scope))
     known = {(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows}
     unclear = partial(_unclear_signals, connection, scope)
     sent = partial(_sent_signals, connection, scope)
     return Facts(set(connection.scalars(own)), known, unclear, sent)
 
 
-def _unclear_signals(connection: Connection, scope: str) -> list[bytes]:
+def _unclear_signals(connection: sa.Connection, scope: str) -> list[bytes]:
     table = schema.dead_letters
     unknown = _at_origin(scope, table.c.signal).where(
         table.c.outcome == Outcome.UNKNOWN
     )
     claimed = _at_origin(scope, schema.claims.c.signal)
-    return [text for text in connection.scalars(union_all(claimed, unknown)) if text]
+    return [text for text in connection.scalars(sa.union_all(claimed, unknown)) if text]
 
 
-def _sent_signals(connection: Connection, scope: str, ids: Collection[str]) -> set[str]:
+def _sent_signals(
+    connection: sa.Connection, scope: str, ids: Collection[str]
+) -> set[str]:
     """Return those of some ids that were ever sent. It reads all sent signals."""
     column = schema.signals.c.signal_id
     sent = _at_origin(scope, column).where(column.in_(ids))
     return set(connection.scalars(sent))
 
 
-def _at_origin(scope: str, column: Column[Any]) -> Select[Any]:
+def _at_origin(scope: str, column: sa.Column[Any]) -> sa.Select[Any]:
     """Return the query for a column's values at one API, in each namespace."""
     joined = streams.c.stream == column.table.c.stream
-    return select(column).join(streams, joined).where(at_origin(scope))
+    return sa.select(column).join(streams, joined).where(at_origin(scope))
 
 
 def at_origin(scope: str) -> sa.ColumnElement[bool]:
@@ -185,17 +180,17 @@ def at_origin(scope: str) -> sa.ColumnElement[bool]:
     return (streams.c.scope == origin) | is_its
 
 
-def in_scope(scope: str, table: Table, *columns: Any) -> Select[Any]:
+def in_scope(scope: str, table: sa.Table, *columns: Any) -> sa.Select[Any]:
     """Return the query for columns of the rows of a scope's streams."""
     joined = streams.c.stream == table.c.stream
-    query = select(*columns).join_from(table, streams, joined)
+    query = sa.select(*columns).join_from(table, streams, joined)
     return query.where(streams.c.scope == scope)
 
 
 def is_used(of_streams: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Return the condition that anything was ever settled or claimed of streams."""
     of_settled, of_claims = (
-        select(table.c.stream)
+        sa.select(table.c.stream)
         .join(streams, streams.c.stream == table.c.stream)
         .where(of_streams)
         .exists()
@@ -205,8 +200,8 @@ def is_used(of_streams: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
 
 
 def rows_in(
-    connection: Connection,
-    key: Column[Any],
+    connection: sa.Connection,
+    key: sa.Column[Any],
     columns: tuple[str, ...],
     values: Collection[bytes],
 ) -> Iterator[Sequence[Any]]:
@@ -218,7 +213,11 @@ def rows_in(
         yield from execute(connection, text, block).all()
 
 
-def execute(connection: Connection, text: str, parameters: Any) -> CursorResult[Any]:  # noqa: ANN401 - a row or several
+def execute(
+    connection: sa.Connection,
+    text: str,
+    parameters: Any,  # noqa: ANN401 - a row or several
+) -> sa.CursorResult[Any]:
     """Execute a statement by the driver. It is written for SQLite, and without `%`."""
     if connection.dialect.name != "sqlite":
         text = text.replace("IS ?", "IS NOT DISTINCT FROM ?").replace("?", "%s")
@@ -231,14 +230,14 @@ def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:
     return [listed[start : start + size] for start in range(0, len(listed), size)]
 
 
-def insert_text(table: Table, columns: Sequence[str], count: int = 1) -> str:
+def insert_text(table: sa.Table, columns: Sequence[str], count: int = 1) -> str:
     """Return the INSERT of some rows."""
     rows = ", ".join([f"({', '.join('?' * len(columns))})"] * count)
     return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of our own table
 
 
 def upsert_text(
-    table: Table,
+    table: sa.Table,
     columns: Sequence[str] = (),
     key: Sequence[str] = (),
     **changes: str,

@@ -12,20 +12,9 @@ import unicodedata
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
+from operator import eq
 
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Table,
-    and_,
-    delete,
-    func,
-    insert,
-    make_url,
-    or_,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from stairoids_common.config_errors import suggestion
 from stairoids_common.database import file_of
@@ -59,7 +48,7 @@ from target_stairoids.mapping.schema import ColumnSet
 _AT_ONCE = 10_000  # rows in memory
 _SENT = latest, claims  # the tables with signals that were sent, or may have been
 #: The tables with mappings, and their keys beside the mapping.
-_OF_MAPPING: dict[Table, tuple[str, ...]] = {
+_OF_MAPPING: dict[sa.Table, tuple[str, ...]] = {
     latest: ("entity",),
     settled: ("entity", "state_digest"),
     claims: ("entity",),
@@ -72,7 +61,7 @@ _OF_MAPPING: dict[Table, tuple[str, ...]] = {
 def writable_ledger(url: str, scope: str) -> str:
     """Return the name of a ledger; `LedgerError` if it cannot be written or created."""
     with Ledger.open_read_only(url, scope, missing_ok=True) as known:
-        file, name = file_of(make_url(known.name)), known.name
+        file, name = file_of(sa.make_url(known.name)), known.name
     if file is not None and not file.exists():
         folder = next(place for place in file.parents if place.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -92,7 +81,7 @@ def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, 
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         if not dry_run:
-            transaction.write(delete(latest).where(latest.c.stream == number))
+            transaction.write(sa.delete(latest).where(latest.c.stream == number))
             transaction.allow(stream)
             transaction.checks_passed(stream)
         versions, entries = (
@@ -118,7 +107,7 @@ def rename(
     `LedgerError` if a name is wrong, or if a run is at work with the old name.
     """
     with ledger.transaction() as transaction:
-        its = select(runs.c.run).filter_by(scope=ledger.scope, ended_at=None)
+        its = sa.select(runs.c.run).filter_by(scope=ledger.scope, ended_at=None)
         for run in transaction.connection.scalars(its).all():
             if ledger.lives(run):
                 raise LedgerError(
@@ -127,7 +116,7 @@ def rename(
         number = _number_of(ledger, transaction, stream)
         if source is not None:
             before, after = source
-            named = update(mappings).filter_by(stream=number, source=before)
+            named = sa.update(mappings).filter_by(stream=number, source=before)
             if not transaction.write(named.values(source=after)):
                 raise LedgerError(f"Stream `{stream}` has no source `{before}`.")
         if mapping is not None:
@@ -160,22 +149,22 @@ def _rename_stream(
         if any(_has_rows(transaction, table, stream=other) for table in _SENT):
             raise LedgerError(f"Stream `{new}` has signals of its own.")
         _rekey(transaction, other, number)
-        write(delete(suppressed).where(_is_again(number, other, (old, new))))
+        write(sa.delete(suppressed).where(_is_again(number, other, (old, new))))
         for table in (signals, settled, dead_letters, suppressed):
-            write(update(table).filter_by(stream=other).values(stream=number))
+            write(sa.update(table).filter_by(stream=other).values(stream=number))
         for table in (mappings, streams):
-            write(delete(table).filter_by(stream=other))
-    alias = func.coalesce(streams.c.alias, streams.c.name)
+            write(sa.delete(table).filter_by(stream=other))
+    alias = sa.func.coalesce(streams.c.alias, streams.c.name)
     is_it = streams.c.stream == number
-    message = json.loads(read(select(streams.c.schema).where(is_it)) or "{}")
+    message = json.loads(read(sa.select(streams.c.schema).where(is_it)) or "{}")
     schema = json.dumps({**message, "stream": new})
-    write(update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
+    write(sa.update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
     if old not in names:
         _rename_mapping(transaction, number, old, new)
     mapping = () if old in names else (old, new)
     _move_baselines(ledger, transaction, (old, new), mapping)
     for table in (claims, dead_letters):
-        write(update(table).filter_by(stream=number).values(stream_name=new))
+        write(sa.update(table).filter_by(stream=number).values(stream_name=new))
 
 
 def _rekey(transaction: Transaction, before: int, after: int) -> None:
@@ -185,34 +174,36 @@ def _rekey(transaction: Transaction, before: int, after: int) -> None:
     are not known, a dead letter keeps its key.
     """
     read = transaction.connection.execute
-    identity = func.coalesce(streams.c.alias, streams.c.name)
-    query = select(streams.c.scope, identity, streams.c.schema)
+    identity = sa.func.coalesce(streams.c.alias, streams.c.name)
+    query = sa.select(streams.c.scope, identity, streams.c.schema)
     scope, old, text = read(query.filter_by(stream=before)).one()
     _, new, _ = read(query.filter_by(stream=after)).one()
     columns = sorted(json.loads(text or "{}").get("key_properties") or ())
-    its = select(dead_letters).filter_by(stream=before)
+
+    def version(stream: str, record: Record) -> tuple[bytes, bytes]:
+        entity = entity_digest(scope, stream, values_at(record.key, columns))
+        ignored = ColumnSet(frozenset(columns), frozenset())
+        return entity, record.state_digest(entity, ignored)
+
+    its = sa.select(dead_letters).filter_by(stream=before)
     for row in read(its.where(dead_letters.c.record != b"")).all():
         record = Record(None, json_value(row.record))
-
-        def version(stream: str, record: Record = record) -> tuple[bytes, bytes]:
-            entity = entity_digest(scope, stream, values_at(record.key, columns))
-            ignored = ColumnSet(frozenset(columns), frozenset())
-            return entity, record.state_digest(entity, ignored)
-
-        if version(old) == (row.entity, row.state_digest):
-            entity, state = version(new)
-            same = select(dead_letters.c.id).filter_by(
-                entity=entity, state_digest=state, mapping=row.mapping
+        if version(old, record) == (row.entity, row.state_digest):
+            entity, state = version(new, record)
+            rekeyed = {"entity": entity, "state_digest": state}
+            same = sa.select(dead_letters.c.id).filter_by(
+                **rekeyed, mapping=row.mapping
             )
             is_it = dead_letters.c.id == row.id
             if read(same).first():
-                transaction.write(delete(dead_letters).where(is_it))
-                continue
-            rekeyed = update(dead_letters).where(is_it)
-            transaction.write(rekeyed.values(entity=entity, state_digest=state))
+                transaction.write(sa.delete(dead_letters).where(is_it))
+            else:
+                transaction.write(sa.update(dead_letters).where(is_it).values(rekeyed))
 
 
-def _is_again(stream: int, other: int, names: tuple[str, str]) -> ColumnElement[bool]:
+def _is_again(
+    stream: int, other: int, names: tuple[str, str]
+) -> sa.ColumnElement[bool]:
     """Return the condition of entries of another stream that a stream has as well.
 
     Their entities are of the other name, so no row of the stream would remove them.
@@ -220,7 +211,7 @@ def _is_again(stream: int, other: int, names: tuple[str, str]) -> ColumnElement[
     entry, (old, new) = suppressed.alias(), names
     is_renamed = (entry.c.mapping == old) & (suppressed.c.mapping == new)
     has_it = (
-        select(entry.c.digest)
+        sa.select(entry.c.digest)
         .where(
             entry.c.digest == suppressed.c.digest,
             entry.c.stream == stream,
@@ -236,7 +227,7 @@ def reset_order(ledger: Ledger, stream: str) -> int:
     with ledger.transaction() as transaction:
         number = _number_of(ledger, transaction, stream)
         transaction.allow(stream)
-        reset = update(latest).filter_by(stream=number).values(bookmark_value=None)
+        reset = sa.update(latest).filter_by(stream=number).values(bookmark_value=None)
         return transaction.write(reset)
 
 
@@ -253,19 +244,19 @@ def _rename_mapping(transaction: Transaction, stream: int, old: str, new: str) -
     for table, key in _OF_MAPPING.items():
         other = table.alias()
         has_other = (
-            select(other.c.mapping)
+            sa.select(other.c.mapping)
             .where(other.c.mapping == old, *(other.c[n] == table.c[n] for n in key))
             .exists()
         )
         is_new = (table.c.stream == stream) & (table.c.mapping == new)
-        transaction.write(delete(table).where(is_new, has_other))
-        named = update(table).filter_by(stream=stream, mapping=old)
+        transaction.write(sa.delete(table).where(is_new, has_other))
+        named = sa.update(table).filter_by(stream=stream, mapping=old)
         changed += transaction.write(named.values(mapping=new))
     return changed
 
 
-def _has_rows(transaction: Transaction, table: Table, **values: object) -> bool:
-    query = select(table.c.stream).filter_by(**values).limit(1)
+def _has_rows(transaction: Transaction, table: sa.Table, **values: object) -> bool:
+    query = sa.select(table.c.stream).filter_by(**values).limit(1)
     return transaction.connection.scalar(query) is not None
 
 
@@ -292,7 +283,7 @@ def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
 
 def unknown_stream(ledger: Ledger, name: str) -> str:
     """Return that a ledger knows no stream of a name; "" if it knows one."""
-    every = ledger.rows(select(streams.c.name).filter_by(scope=ledger.scope))
+    every = ledger.rows(sa.select(streams.c.name).filter_by(scope=ledger.scope))
     names = [row.name for row in every]
     if name in names:
         return ""
@@ -300,8 +291,8 @@ def unknown_stream(ledger: Ledger, name: str) -> str:
     return f"The ledger {ledger.name} knows no stream `{name}`{hint}"
 
 
-def _stream_named(ledger: Ledger, name: str) -> Select[int]:
-    return select(streams.c.stream).filter_by(scope=ledger.scope, name=name)
+def _stream_named(ledger: Ledger, name: str) -> sa.Select[int]:
+    return sa.select(streams.c.stream).filter_by(scope=ledger.scope, name=name)
 
 
 def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int:
@@ -311,12 +302,12 @@ def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int
     is the latest one of its row. A deleted version that a tap emits again beside a
     later one counts as new. The sync log forgets the signals of these runs.
     """
-    old_runs = select(runs.c.run).where(
+    old_runs = sa.select(runs.c.run).where(
         runs.c.scope == ledger.scope, runs.c.started_at < timestamp(older_than)
     )
     is_replaced = (latest.c.run > settled.c.run) & ~latest.c.is_several
     is_kept = [
-        select(latest.c.entity)
+        sa.select(latest.c.entity)
         .where(
             entity == settled.c.entity,
             latest.c.mapping == settled.c.mapping,
@@ -329,9 +320,9 @@ def prune(ledger: Ledger, *, older_than: datetime, dry_run: bool = False) -> int
         for entity in (latest.c.entity, latest.c.record_entity)
     ]
     with ledger.transaction() as transaction:
-        is_old = settled.c.run.in_(old_runs) & ~or_(*is_kept)
+        is_old = settled.c.run.in_(old_runs) & ~sa.or_(*is_kept)
         if not dry_run:
-            transaction.write(delete(signals).where(signals.c.run.in_(old_runs)))
+            transaction.write(sa.delete(signals).where(signals.c.run.in_(old_runs)))
         return _delete(transaction, settled, is_old, dry_run=dry_run)
 
 
@@ -348,35 +339,36 @@ def erase(ledger: Ledger, email: str, *, dry_run: bool = False) -> int:
         for table in (claims, dead_letters, signals):
             key = list(table.primary_key)
             texts = [table.c[n] for n in ("signal", "record") if n in table.c]
-            query = select(*key, table.c.key_values, *texts)
+            query = sa.select(*key, table.c.key_values, *texts)
             # SQLite compares only ASCII.
             if table is signals and len(wanted) == 1 and wanted[0].isascii():
                 key_values = signals.c.key_values
                 query = query.where(key_values.icontains(wanted[0], autoescape=True))
             for row in transaction.connection.execute(query).all():
                 if any(_mentions(text, wanted) for text in row[len(key) :]):
-                    same = and_(*(column == row[i] for i, column in enumerate(key)))
                     gone += 1
                     if not dry_run:
-                        if table is not signals:
-                            account_for(transaction, table, same)
-                        if table is claims:
-                            _settle_claim(transaction, same)
-                        without_key = update(table).values(key_values=None)
-                        gone_row = without_key if table is signals else delete(table)
-                        transaction.write(gone_row.where(same))
+                        _erase_row(transaction, table, sa.and_(*map(eq, key, row)))
     if not dry_run:
         ledger.scrub()
     return gone
 
 
-def _settle_claim(transaction: Transaction, is_it: ColumnElement[bool]) -> None:
-    row = transaction.connection.execute(select(claims).where(is_it)).one()
-    claim = claim_from(row)
-    settled_version = SettledVersion(
-        version=claim.version, outcome=Outcome.UNKNOWN, run=claim.run, is_claimed=False
-    )
-    write_outcomes(transaction, [settled_version])
+def _erase_row(
+    transaction: Transaction, table: sa.Table, is_it: sa.ColumnElement[bool]
+) -> None:
+    if table is signals:
+        transaction.write(sa.update(signals).where(is_it).values(key_values=None))
+        return
+    account_for(transaction, table, is_it)
+    if table is claims:
+        row = transaction.connection.execute(sa.select(claims).where(is_it)).one()
+        its, unknown = claim_from(row), Outcome.UNKNOWN
+        write_outcomes(
+            transaction,
+            [SettledVersion(version=its.version, outcome=unknown, run=its.run)],
+        )
+    transaction.write(sa.delete(table).where(is_it))
 
 
 def copy(
@@ -386,11 +378,11 @@ def copy(
     copied = {}
     begun = source.reading() if with_claims else source.transaction()
     with begun, source.reading() as reading, target.transaction() as writing:
-        if writing.connection.scalar(select(func.count()).select_from(runs)):
+        if writing.connection.scalar(sa.select(sa.func.count()).select_from(runs)):
             raise LedgerError(
                 f"The ledger {target.name} is not empty; copy into a new one."
             )
-        open_claims = reading.scalar(select(func.count()).select_from(claims))
+        open_claims = reading.scalar(sa.select(sa.func.count()).select_from(claims))
         if open_claims and not with_claims:
             raise LedgerError(
                 f"The ledger {source.name} holds claims: let its runs end. Run the "
@@ -400,9 +392,9 @@ def copy(
             if table is meta:
                 continue
             copied[table.name] = 0
-            query = select(table).execution_options(yield_per=_AT_ONCE)
+            query = sa.select(table).execution_options(yield_per=_AT_ONCE)
             for rows in reading.execute(query).mappings().partitions():
-                writing.write(insert(table), [dict(row) for row in rows])
+                writing.write(sa.insert(table), [dict(row) for row in rows])
                 copied[table.name] += len(rows)
         replace_secret(writing.connection, source.secret)
         writing.advance_counters()
@@ -410,12 +402,16 @@ def copy(
 
 
 def _delete(
-    transaction: Transaction, table: Table, rows: ColumnElement[bool], *, dry_run: bool
+    transaction: Transaction,
+    table: sa.Table,
+    rows: sa.ColumnElement[bool],
+    *,
+    dry_run: bool,
 ) -> int:
     if dry_run:
-        query = select(func.count()).select_from(table).where(rows)
+        query = sa.select(sa.func.count()).select_from(table).where(rows)
         return transaction.connection.scalar(query) or 0
-    return transaction.write(delete(table).where(rows))
+    return transaction.write(sa.delete(table).where(rows))
 
 
 def _usual(text: str) -> str:

@@ -11,15 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    Row,
-    case,
-    func,
-    literal,
-    select,
-    true,
-    union_all,
-)
+import sqlalchemy as sa
 
 from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
@@ -63,17 +55,19 @@ def counts(ledger: Ledger) -> dict[str, dict[str, int]]:
     or were left by a killed run. `suppressed` are the people that a stream suppresses.
     """
     invalid = dead_letters.c.outcome == Outcome.INVALID
-    claimed = literal("claimed").label("outcome")
-    query = union_all(
+    claimed = sa.literal("claimed").label("outcome")
+    query = sa.union_all(
         *(
-            in_scope(ledger.scope, table, streams.c.name, outcome_column, func.count())
+            in_scope(
+                ledger.scope, table, streams.c.name, outcome_column, sa.func.count()
+            )
             .where(chosen)
             .group_by(streams.c.name, "outcome")
             for table, outcome_column, chosen in (
-                (settled, settled.c.outcome, true()),
+                (settled, settled.c.outcome, sa.true()),
                 (dead_letters, dead_letters.c.outcome, invalid),
-                (claims, claimed, true()),
-                (suppressed, literal("suppressed").label("outcome"), true()),
+                (claims, claimed, sa.true()),
+                (suppressed, sa.literal("suppressed").label("outcome"), sa.true()),
             )
         )
     )
@@ -94,10 +88,10 @@ def counts_of_runs(
     found: dict[int, tuple[dict[str, int], dict[str, int]]]
     found = {number: ({}, {}) for number in dead}
     is_not_sent = settled.c.outcome != Outcome.ACCEPTED
-    names = (settled.c.outcome, is_not_sent), (signals.c.type, true())
+    names = (settled.c.outcome, is_not_sent), (signals.c.type, sa.true())
     for place, (name, is_it) in enumerate(names if dead else ()):
         run = name.table.c.run
-        query = select(run, name, func.count()).where(run.in_(dead), is_it)
+        query = sa.select(run, name, sa.func.count()).where(run.in_(dead), is_it)
         for number, its, count in ledger.rows(query.group_by(run, name)):
             found[number][place][its] = count
     return found
@@ -105,29 +99,29 @@ def counts_of_runs(
 
 def scopes(ledger: Ledger) -> list[str]:
     """Return the scopes of the ledger's streams: an origin, and a namespace if set."""
-    query = select(streams.c.scope).distinct().order_by("scope")
+    query = sa.select(streams.c.scope).distinct().order_by("scope")
     return [row.scope for row in ledger.rows(query)]
 
 
-def runs_since(ledger: Ledger, moment: datetime) -> list[Row[Any]]:
+def runs_since(ledger: Ledger, moment: datetime) -> list[sa.Row[Any]]:
     """Return the runs of the ledger's scope since a time, the oldest first."""
-    query = select(runs).filter_by(scope=ledger.scope).order_by(runs.c.run)
+    query = sa.select(runs).filter_by(scope=ledger.scope).order_by(runs.c.run)
     return ledger.rows(query.where(runs.c.started_at >= timestamp(moment)))
 
 
-def accepted_in(ledger: Ledger, run: int) -> list[Row[Any]]:
+def accepted_in(ledger: Ledger, run: int) -> list[sa.Row[Any]]:
     """Return the signals of a run that were accepted, in order."""
-    return ledger.rows(select(signals).filter_by(run=run).order_by("sequence"))
+    return ledger.rows(sa.select(signals).filter_by(run=run).order_by("sequence"))
 
 
 def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
     """Return the state of a pipeline: the ledger's namespace, and a default source."""
     its = (runs.c.scope == ledger.scope) & (runs.c.source == source)
     is_success = (runs.c.exit_code == 0) & runs.c.end_reason.is_(None)
-    success = select(func.max(runs.c.ended_at)).where(its, is_success)
-    start = select(func.min(runs.c.started_at)).where(its)
-    newest = func.coalesce(func.max(dead_letters.c.id), 0)
-    figures = func.count(), func.min(dead_letters.c.first_at), newest
+    success = sa.select(sa.func.max(runs.c.ended_at)).where(its, is_success)
+    start = sa.select(sa.func.min(runs.c.started_at)).where(its)
+    newest = sa.func.coalesce(sa.func.max(dead_letters.c.id), 0)
+    figures = sa.func.count(), sa.func.min(dead_letters.c.first_at), newest
     times = success.scalar_subquery(), start.scalar_subquery()
     (row,) = ledger.rows(in_scope(ledger.scope, dead_letters, *times, *figures))
     return PipelineFacts(*row)
@@ -135,34 +129,34 @@ def pipeline_facts(ledger: Ledger, source: str) -> PipelineFacts:
 
 def notified_state(ledger: Ledger, source: str) -> NotifiedState | None:
     """Return the state of a pipeline that people were notified of."""
-    query = select(pipelines.c.state, pipelines.c.newest_dead_letter)
+    query = sa.select(pipelines.c.state, pipelines.c.newest_dead_letter)
     query = query.filter_by(scope=ledger.scope, source=source)
     return next((NotifiedState(*row) for row in ledger.rows(query)), None)
 
 
-def run_before(ledger: Ledger, source: str) -> Row[Any] | None:
+def run_before(ledger: Ledger, source: str) -> sa.Row[Any] | None:
     """Return the newest run of a pipeline before this one."""
-    its = select(runs).filter_by(scope=ledger.scope, source=source)
+    its = sa.select(runs).filter_by(scope=ledger.scope, source=source)
     query = its.where(runs.c.run != ledger.run)
     return next(iter(ledger.rows(query.order_by(runs.c.run.desc()).limit(1))), None)
 
 
 def dead_letters_after(ledger: Ledger, number: int) -> int:
     """Return how many dead letters of the namespace have a higher id."""
-    query = in_scope(ledger.scope, dead_letters, func.count())
+    query = in_scope(ledger.scope, dead_letters, sa.func.count())
     return ledger.value(query.where(dead_letters.c.id > number)) or 0
 
 
 def dead_letters_of(ledger: Ledger, run: int) -> int:
     """Return how many dead letters of a run are left; none if a run made none."""
-    begun = select(runs.c.started_at).filter_by(run=run).scalar_subquery()
-    query = in_scope(ledger.scope, dead_letters, func.count())
+    begun = sa.select(runs.c.started_at).filter_by(run=run).scalar_subquery()
+    query = in_scope(ledger.scope, dead_letters, sa.func.count())
     return ledger.value(query.where(dead_letters.c.last_at >= begun)) or 0
 
 
 def mappings_of(ledger: Ledger, stream: int) -> dict[str, KnownMapping]:
     """Return the mappings that have read a stream, by name."""
-    rows = ledger.rows(select(mappings).filter_by(stream=stream))
+    rows = ledger.rows(sa.select(mappings).filter_by(stream=stream))
     return {row.mapping: KnownMapping(row.source, row.identity) for row in rows}
 
 
@@ -184,14 +178,14 @@ def keys_of(ledger: Ledger, stream: str) -> set[frozenset[str]]:
     """Return the columns of the keys of a stream: of its mappings, else its SCHEMA."""
     if found := {key for name, key, _ in layouts_of(ledger) if name == stream}:
         return found
-    query = select(streams.c.schema).filter_by(scope=ledger.scope, name=stream)
+    query = sa.select(streams.c.schema).filter_by(scope=ledger.scope, name=stream)
     message = json.loads(ledger.value(query) or "{}")
     return {frozenset(message.get("key_properties") or ())}
 
 
 def fired_checks(ledger: Ledger, stream: str) -> dict[str, bool]:
     """Return the checks that set a stream aside, and whether a person allows it."""
-    query = select(checks).filter_by(scope=ledger.scope, subject=stream)
+    query = sa.select(checks).filter_by(scope=ledger.scope, subject=stream)
     return {row.name: row.is_allowed for row in ledger.rows(query)}
 
 
@@ -204,7 +198,7 @@ def unfinished_in(fired: dict[str, bool]) -> set[str]:
 def has_unfinished(ledger: Ledger) -> bool:
     """Return whether the baseline of any stream did not end."""
     its = checks.c.name.startswith(UNFINISHED), ~checks.c.is_allowed
-    query = select(checks.c.subject).filter_by(scope=ledger.scope).where(*its)
+    query = sa.select(checks.c.subject).filter_by(scope=ledger.scope).where(*its)
     return bool(ledger.rows(query.limit(1)))
 
 
@@ -215,15 +209,15 @@ def entities_of(ledger: Ledger, stream: int) -> tuple[int, set[bool], bool, bool
     stream was complete; then the entities of this run are not known. The last value is
     whether nothing was ever settled or claimed, in any namespace.
     """
-    complete = select(streams.c.complete_run).where(streams.c.stream == stream)
+    complete = sa.select(streams.c.complete_run).where(streams.c.stream == stream)
     was_complete = complete.scalar_subquery().is_not(None)
-    null_keys = func.count(case((latest.c.has_null_key, 1)))
-    earlier = func.count(case((was_complete | (latest.c.run != ledger.run), 1)))
+    null_keys = sa.func.count(sa.case((latest.c.has_null_key, 1)))
+    earlier = sa.func.count(sa.case((was_complete | (latest.c.run != ledger.run), 1)))
     has_entries = is_used(at_origin(ledger.scope))
-    columns = func.count(), earlier, null_keys, was_complete, has_entries
+    columns = sa.func.count(), earlier, null_keys, was_complete, has_entries
     its = (latest.c.stream == stream) & ~latest.c.is_shared
     [(count, known, nulls, had_whole, has_entries)] = ledger.rows(
-        select(*columns).where(its)
+        sa.select(*columns).where(its)
     )
     found = {is_null for is_null, n in ((True, nulls), (False, count - nulls)) if n}
     found |= {version.has_null_key for version in _left_over(ledger, stream)}
@@ -281,8 +275,8 @@ def namespaces_with(
     It used one of the mappings, because others send other signals, and the API key with
     this digest. Another key may be of another workspace.
     """
-    with_key = select(api_keys.c.scope).where(api_keys.c.api_key == api_key)
-    its = select(streams.c.stream, streams.c.scope).where(
+    with_key = sa.select(api_keys.c.scope).where(api_keys.c.api_key == api_key)
+    its = sa.select(streams.c.stream, streams.c.scope).where(
         at_origin(ledger.scope),
         streams.c.scope != ledger.scope,
         streams.c.scope.in_(with_key),
@@ -291,7 +285,7 @@ def namespaces_with(
     namespaces = {number: scope.partition(" ")[2] for number, scope in ledger.rows(its)}
     if not namespaces:
         return {}  # without a look at all records
-    query = select(latest.c.source_digest, latest.c.stream)
+    query = sa.select(latest.c.source_digest, latest.c.stream)
     query = query.where(latest.c.stream.in_(namespaces), latest.c.mapping.in_(mappings))
     return {
         source: namespaces[number]
@@ -307,9 +301,9 @@ def known_contents(
 ) -> set[bytes]:
     """Return the contents and people of a sample that earlier runs of a stream sent."""
     found: set[bytes] = set()
-    person = func.coalesce(latest.c.email, latest.c.domain)
+    person = sa.func.coalesce(latest.c.email, latest.c.domain)
     for column in (latest.c.content_digest, person):
-        query = select(column).where(latest.c.stream == stream, column.in_(sample))
+        query = sa.select(column).where(latest.c.stream == stream, column.in_(sample))
         rows = ledger.rows(query.where(latest.c.run != ledger.run))
         found |= {digest for (digest,) in rows}
     for left in _left_over(ledger, stream):
@@ -319,14 +313,14 @@ def known_contents(
 
 def schema_of(ledger: Ledger, stream: int) -> dict[str, Any]:
     """Return the last SCHEMA message of a stream."""
-    query = select(streams.c.schema).where(streams.c.stream == stream)
+    query = sa.select(streams.c.schema).where(streams.c.stream == stream)
     found: dict[str, Any] = json.loads(ledger.value(query) or "{}")
     return found
 
 
 def knows_key(ledger: Ledger, digest: bytes) -> bool:
     """Return whether an API key was used with this ledger."""
-    query = select(api_keys.c.api_key).filter_by(scope=ledger.scope, api_key=digest)
+    query = sa.select(api_keys.c.api_key).filter_by(scope=ledger.scope, api_key=digest)
     return ledger.value(query) is not None
 
 
@@ -342,7 +336,7 @@ def newest_signals(ledger: Ledger) -> list[str]:
 
 def sources_of_others(ledger: Ledger) -> set[str]:
     """Return the sources that other producers send as well."""
-    query = select(sources).filter_by(scope=ledger.scope)
+    query = sa.select(sources).filter_by(scope=ledger.scope)
     return {row.source for row in ledger.rows(query)}
 
 
@@ -420,11 +414,11 @@ def sent_pairs(ledger: Ledger) -> set[tuple[str, str]]:
 _LOGS = {"signals": signals, "runs": runs, "dead_letters": dead_letters}
 
 
-def log_after(ledger: Ledger, name: str, after: int, limit: int) -> list[Row[Any]]:
+def log_after(ledger: Ledger, name: str, after: int, limit: int) -> list[sa.Row[Any]]:
     """Return the rows of a log after a sequence, or after the id of a dead letter."""
     table = _LOGS[name]
     number = dead_letters.c.id if table is dead_letters else table.c.sequence
-    query = select(table).where(number > after).order_by(number).limit(limit)
+    query = sa.select(table).where(number > after).order_by(number).limit(limit)
     if table is not runs:
         of_stream = streams.c.stream == table.c.stream
         query = query.join(streams, of_stream).add_columns(
@@ -438,4 +432,4 @@ def log_has(ledger: Ledger, name: str, sequence: int, time: str) -> bool:
     table = _LOGS[name]
     at = runs.c.started_at if table is runs else signals.c.accepted_at
     is_it = (table.c.sequence >= sequence) & (at == time)
-    return ledger.value(select(table.c.sequence).where(is_it)) is not None
+    return ledger.value(sa.select(table.c.sequence).where(is_it)) is not None

@@ -9,33 +9,18 @@ from __future__ import annotations
 
 import secrets
 from functools import lru_cache
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from stairoids_common.database import BIG_ID, key, optional, required
 from target_stairoids.exceptions import LedgerError
 
 SCHEMA_VERSION = 15
 metadata = sa.MetaData()
-_Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _Digest = sa.LargeBinary(16)
-_Type = type[sa.types.TypeEngine[Any]] | sa.types.TypeEngine[Any]
 
-
-def _key(*names: str, kind: _Type = sa.Text) -> list[sa.Column[Any]]:
-    return [sa.Column(name, kind, primary_key=True) for name in names]
-
-
-def _required(kind: _Type, *names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, kind, nullable=False) for name in names]
-
-
-def _optional(kind: _Type, *names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, kind) for name in names]
-
-
-meta = sa.Table("stairoids_meta", metadata, *_key("name"), *_required(sa.Text, "value"))
+meta = sa.Table("stairoids_meta", metadata, *key("name"), *required(sa.Text, "value"))
 #: The first key of a ledger's advisory locks on PostgreSQL, of 31 bits. The number of a
 #: table differs for ledgers in several schemas of a database, also for copies. Before
 #: the ledger is created, it is "stat" in ASCII.
@@ -47,21 +32,21 @@ _CHANGE = sa.text("(SELECT COALESCE(MAX(sequence), 0) + 1 FROM stairoids_runs)")
 runs = sa.Table(
     "stairoids_runs",
     metadata,
-    sa.Column("run", _Id, primary_key=True, autoincrement=True),
-    *_required(sa.Text, "scope", "source", "started_at"),
-    *_optional(sa.Text, "ended_at", "end_reason", "report"),
+    sa.Column("run", BIG_ID, primary_key=True, autoincrement=True),
+    *required(sa.Text, "scope", "source", "started_at"),
+    *optional(sa.Text, "ended_at", "end_reason", "report"),
     sa.Column("exit_code", sa.SmallInteger),
     # It grows with each change of a run, in the order of commits: see `signals`.
-    sa.Column("sequence", _Id, nullable=False, default=_CHANGE, onupdate=_CHANGE),
+    sa.Column("sequence", BIG_ID, nullable=False, default=_CHANGE, onupdate=_CHANGE),
     sqlite_autoincrement=True,
 )
 streams = sa.Table(
     "stairoids_streams",
     metadata,
     sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
-    *_required(sa.Text, "scope", "name"),
+    *required(sa.Text, "scope", "name"),
     sa.Column("alias", sa.Text),  # its keys are made with; null if it is the name
-    sa.Column("complete_run", _Id),  # the newest run that settled all its input
+    sa.Column("complete_run", BIG_ID),  # the newest run that settled all its input
     sa.Column("schema", sa.Text),  # the last SCHEMA message, for exporting dead letters
     sa.UniqueConstraint("scope", "name"),
 )
@@ -69,8 +54,8 @@ streams = sa.Table(
 mappings = sa.Table(
     "stairoids_mappings",
     metadata,
-    *_key("stream", kind=sa.Integer),
-    *_key("mapping"),
+    *key("stream", kind=sa.Integer),
+    *key("mapping"),
     sa.Column("source", sa.Text),  # null if it is not the same for all records
     sa.Column("identity", sa.Text, nullable=False),  # the key's columns, as JSON
 )
@@ -78,31 +63,31 @@ mappings = sa.Table(
 checks = sa.Table(
     "stairoids_checks",
     metadata,
-    *_key("scope", "subject", "name"),
-    *_required(sa.Text, "reason"),
-    *_required(sa.Boolean, "is_allowed"),
+    *key("scope", "subject", "name"),
+    *required(sa.Text, "reason"),
+    *required(sa.Boolean, "is_allowed"),
 )
 # Sources of signals that other producers send as well, as a person decided.
-sources = sa.Table("stairoids_sources", metadata, *_key("scope", "source"))
+sources = sa.Table("stairoids_sources", metadata, *key("scope", "source"))
 # How far Stairoids' signals are accounted for: older ones need not be in the ledger.
 known_signals = sa.Table(
     "stairoids_known_signals",
     metadata,
-    *_key("scope", "source", "type"),
-    *_required(sa.Text, "known_until"),  # the server's time
+    *key("scope", "source", "type"),
+    *required(sa.Text, "known_until"),  # the server's time
     sa.Column("signal_id", sa.Text),  # the last one in that second; null for all
 )
 # The states of pipelines that people were notified of.
 pipelines = sa.Table(
     "stairoids_pipelines",
     metadata,
-    *_key("scope", "source"),
-    *_required(sa.Text, "state"),
-    *_required(_Id, "newest_dead_letter"),
+    *key("scope", "source"),
+    *required(sa.Text, "state"),
+    *required(BIG_ID, "newest_dead_letter"),
 )
 # API keys that were used with this ledger, as keyed digests.
 api_keys = sa.Table(
-    "stairoids_api_keys", metadata, *_key("scope"), *_key("api_key", kind=_Digest)
+    "stairoids_api_keys", metadata, *key("scope"), *key("api_key", kind=_Digest)
 )
 # The state digest, and the content digest beside it, are looked up by the record's
 # entity, so that one index serves both. On SQLite, rows here and in `latest` are in the
@@ -110,14 +95,14 @@ api_keys = sa.Table(
 settled = sa.Table(
     "stairoids_settled",
     metadata,
-    *_key("entity", kind=_Digest),
-    *_key("mapping"),
-    *_key("state_digest", kind=_Digest),
-    *_optional(_Digest, "content_digest"),
-    *_required(sa.Integer, "stream"),
-    *_required(sa.Text, "outcome"),
-    sa.Column("run", _Id, nullable=False),  # it was sent, or read again, last
-    *_required(_Digest, "mapping_digest"),
+    *key("entity", kind=_Digest),
+    *key("mapping"),
+    *key("state_digest", kind=_Digest),
+    *optional(_Digest, "content_digest"),
+    *required(sa.Integer, "stream"),
+    *required(sa.Text, "outcome"),
+    sa.Column("run", BIG_ID, nullable=False),  # it was sent, or read again, last
+    *required(_Digest, "mapping_digest"),
     sa.Column("signal_id", sa.Text),
 )
 # Partial, because most versions have no id and each index costs a page per written row.
@@ -127,31 +112,31 @@ settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
 signals = sa.Table(
     "stairoids_signals",
     metadata,
-    sa.Column("sequence", _Id, primary_key=True, autoincrement=True),
-    *_required(sa.Integer, "stream"),
-    *_optional(sa.Text, "signal_id", "account_id", "contact_id"),
-    *_required(sa.Text, "type", "source"),
+    sa.Column("sequence", BIG_ID, primary_key=True, autoincrement=True),
+    *required(sa.Integer, "stream"),
+    *optional(sa.Text, "signal_id", "account_id", "contact_id"),
+    *required(sa.Text, "type", "source"),
     sa.Column("key_values", sa.Text),  # a JSON array, or only its digest
-    *_required(_Id, "run"),
-    *_required(sa.Text, "accepted_at"),
+    *required(BIG_ID, "run"),
+    *required(sa.Text, "accepted_at"),
     sa.Column("email", _Digest),  # of the person, keyed with the ledger's secret
     sqlite_autoincrement=True,
 )
 latest = sa.Table(
     "stairoids_latest",
     metadata,
-    *_key("entity", kind=_Digest),
-    *_key("mapping"),
-    *_required(sa.Integer, "stream"),
-    *_optional(_Digest, "state_digest", "content_digest"),
-    *_optional(sa.Text, "bookmark_value"),
-    *_required(sa.Boolean, "done"),
-    *_optional(_Digest, "source_digest", "text_digest"),
-    *_optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
-    *_required(_Id, "run"),
-    *_required(sa.Boolean, "is_shared", "is_several"),
+    *key("entity", kind=_Digest),
+    *key("mapping"),
+    *required(sa.Integer, "stream"),
+    *optional(_Digest, "state_digest", "content_digest"),
+    *optional(sa.Text, "bookmark_value"),
+    *required(sa.Boolean, "done"),
+    *optional(_Digest, "source_digest", "text_digest"),
+    *optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
+    *required(BIG_ID, "run"),
+    *required(sa.Boolean, "is_shared", "is_several"),
     sa.Column("record_entity", _Digest),  # the key that people share
-    *_required(sa.Boolean, "has_null_key"),
+    *required(sa.Boolean, "has_null_key"),
 )
 # Partial, because most keys are one person's.
 latest_person = sa.Index(
@@ -160,32 +145,32 @@ latest_person = sa.Index(
 claims = sa.Table(
     "stairoids_claims",
     metadata,
-    *_key("entity", kind=_Digest),
-    *_key("mapping"),
-    *_required(_Digest, "record_entity", "state_digest"),
-    *_required(_Digest, "content_digest", "mapping_digest"),
-    *_optional(_Digest, "source_digest", "email", "domain"),
+    *key("entity", kind=_Digest),
+    *key("mapping"),
+    *required(_Digest, "record_entity", "state_digest"),
+    *required(_Digest, "content_digest", "mapping_digest"),
+    *optional(_Digest, "source_digest", "email", "domain"),
     sa.Column("api_key", _Digest),  # keyed
-    *_required(sa.Integer, "stream", "attempts"),
-    *_required(sa.Text, "stream_name", "claimed_at", "attempted_at"),
-    *_optional(sa.Text, "bookmark_value", "key_values"),
-    *_required(sa.Boolean, "has_null_key"),
-    *_required(_Id, "run"),
-    sa.Column("dead_letter", _Id),  # the one that a person sends again
-    *_required(sa.LargeBinary, "signal", "record"),
+    *required(sa.Integer, "stream", "attempts"),
+    *required(sa.Text, "stream_name", "claimed_at", "attempted_at"),
+    *optional(sa.Text, "bookmark_value", "key_values"),
+    *required(sa.Boolean, "has_null_key"),
+    *required(BIG_ID, "run"),
+    sa.Column("dead_letter", BIG_ID),  # the one that a person sends again
+    *required(sa.LargeBinary, "signal", "record"),
 )
 dead_letters = sa.Table(
     "stairoids_dead_letters",
     metadata,
-    sa.Column("id", _Id, primary_key=True, autoincrement=True),
-    *_required(_Digest, "entity", "state_digest"),
-    *_required(sa.Integer, "stream", "attempts"),
-    *_required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
-    *_required(sa.Text, "first_at", "last_at"),
-    *_optional(sa.Text, "request_id", "key_values", "bookmark_value"),
-    *_optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
-    *_optional(sa.LargeBinary, "signal"),
-    *_required(sa.LargeBinary, "record"),
+    sa.Column("id", BIG_ID, primary_key=True, autoincrement=True),
+    *required(_Digest, "entity", "state_digest"),
+    *required(sa.Integer, "stream", "attempts"),
+    *required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
+    *required(sa.Text, "first_at", "last_at"),
+    *optional(sa.Text, "request_id", "key_values", "bookmark_value"),
+    *optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
+    *optional(sa.LargeBinary, "signal"),
+    *required(sa.LargeBinary, "record"),
     sa.UniqueConstraint("entity", "mapping", "state_digest"),
     sqlite_autoincrement=True,
 )
@@ -194,26 +179,26 @@ dead_letters = sa.Table(
 suppressed = sa.Table(
     "stairoids_suppressed",
     metadata,
-    *_key("entity", kind=_Digest),
-    *_key("mapping"),
+    *key("entity", kind=_Digest),
+    *key("mapping"),
     sa.Column("digest", _Digest, primary_key=True, index=True),
-    *_required(sa.Integer, "stream"),
+    *required(sa.Integer, "stream"),
     sqlite_with_rowid=False,
 )
 days = sa.Table(
     "stairoids_days",
     metadata,
-    *_key("scope", "day"),
-    *_required(sa.Integer, "requests"),
+    *key("scope", "day"),
+    *required(sa.Integer, "requests"),
 )
 # Requests of the last minutes, so that runs with one key share its quota.
 requests = sa.Table(
     "stairoids_requests",
     metadata,
-    *_key("api_key", kind=_Digest),
-    *_key("at", kind=sa.Double),  # seconds of the epoch
-    *_key("run", kind=_Id),
-    *_required(sa.Integer, "requests"),
+    *key("api_key", kind=_Digest),
+    *key("at", kind=sa.Double),  # seconds of the epoch
+    *key("run", kind=BIG_ID),
+    *required(sa.Integer, "requests"),
     sa.Column("rate_limit", sa.Integer),  # per minute; null before it is known
 )
 
