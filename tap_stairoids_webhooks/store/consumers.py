@@ -11,9 +11,8 @@ stays there until it is delivered or discarded.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,7 +20,13 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.event_filter import ALL, MALFORMED, TYPE_PREFIX
 from tap_stairoids_webhooks.store.leases import lease_of
-from tap_stairoids_webhooks.store.schema import CONSUMERS, EVENTS, FORWARDERS, FORWARDS
+from tap_stairoids_webhooks.store.schema import (
+    CONSUMERS,
+    EVENTS,
+    FORWARDERS,
+    FORWARDS,
+    pairs,
+)
 from tap_stairoids_webhooks.store.store import EventStore
 
 MOST_COUNTED = 100_000
@@ -178,10 +183,10 @@ def lags(store: EventStore) -> dict[str, Lag]:
         .group_by(FORWARDS.c.consumer)
     )
     with store.transaction("cannot be read") as connection:
-        began = dict(_pairs(connection, updated.group_by(CONSUMERS.c.consumer)))
-        failures = {name: 0 for name, _ in _pairs(connection, forwarders)}
-        began |= dict(_pairs(connection, forwarders))
-        failures |= dict(_pairs(connection, failed))
+        began = pairs(connection, updated.group_by(CONSUMERS.c.consumer))
+        of_forwarders = pairs(connection, forwarders)
+        began |= of_forwarders
+        failures = dict.fromkeys(of_forwarders, 0) | pairs(connection, failed)
         pending = pending_for(connection, failures=False)
         result = {}
         for consumer, acknowledged_at in began.items():
@@ -201,13 +206,6 @@ def lags(store: EventStore) -> dict[str, Lag]:
                 failures=failures.get(consumer),
             )
     return result
-
-
-def _pairs(
-    connection: sa.Connection, query: sa.Select[tuple[Any, Any]]
-) -> Iterator[tuple[str, Any]]:
-    for name, value in connection.execute(query):
-        yield str(name), value
 
 
 def _is_of(kind: str) -> sa.ColumnElement[bool]:

@@ -23,7 +23,12 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.event import payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.store.event_filter import EventFilter
-from tap_stairoids_webhooks.store.schema import ERASURES, EVENTS, FORWARDS
+from tap_stairoids_webhooks.store.schema import (
+    ERASURES,
+    EVENTS,
+    FORWARDS,
+    copy_into,
+)
 from tap_stairoids_webhooks.store.store import EventStore
 
 _MAX_ENCODINGS = 4  # one inside the other
@@ -96,17 +101,14 @@ def erase(url: str, person: Person, *, dry_run: bool = False) -> int:
     also waits while the table is written again. Call it again after an error.
     """
     erased = 0
-    with EventStore.open(url) as store:
-        with EventStore.open_read_only(url) as reader:
-            sequence, upper = 0, reader.last_sequence()
-            while page := reader.read_after(
-                sequence, upper=upper, selected=EventFilter()
-            ):
-                if found := [e.sequence for e in page if person.is_in(e.body)]:
-                    erased += len(found) if dry_run else _empty(store, found)
-                sequence = page[-1].sequence
-        if not dry_run:
-            store.scrub()
+    with EventStore.open(url) as store, EventStore.open_read_only(url) as reader:
+        sequence, upper = 0, reader.last_sequence()
+        while page := reader.read_after(sequence, upper=upper, selected=EventFilter()):
+            if found := [e.sequence for e in page if person.is_in(e.body)]:
+                erased += len(found) if dry_run else _empty(store, found)
+            sequence = page[-1].sequence
+    if not dry_run:  # a connection of ours would be in the way
+        store.database.scrub()
     return erased
 
 
@@ -115,14 +117,7 @@ def _empty(store: EventStore, sequences: list[int]) -> int:
         # Another command may have erased some of them meanwhile.
         now, is_left = timestamp(), EVENTS.c.erased_at.is_(None)
         found = sa.and_(EVENTS.c.sequence.in_(sequences), is_left)
-        columns = [c for c in ERASURES.c if c.name not in {"number", "erased_at"}]
-        erased = sa.select(*(EVENTS.c[c.name] for c in columns), sa.literal(now))
-        connection.execute(
-            sa.insert(ERASURES).from_select(
-                [*columns, ERASURES.c.erased_at],
-                erased.where(found).order_by(EVENTS.c.sequence),
-            )
-        )
+        connection.execute(copy_into(ERASURES, found, now))
         in_queue = FORWARDS.c.sequence.in_(sequences)
         connection.execute(sa.delete(FORWARDS).where(in_queue))
         done = connection.execute(

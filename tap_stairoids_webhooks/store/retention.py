@@ -15,7 +15,13 @@ import sqlalchemy as sa
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.store.consumers import pending_for, unreceived
-from tap_stairoids_webhooks.store.schema import EVENTS, FORWARDS, PRUNED, STORE
+from tap_stairoids_webhooks.store.schema import (
+    EVENTS,
+    FORWARDS,
+    PRUNED,
+    STORE,
+    copy_into,
+)
 from tap_stairoids_webhooks.store.store import EventStore
 
 _BATCH_ROWS = 500  # rows in one transaction
@@ -113,15 +119,7 @@ def _remove(store: EventStore, sequences: Sequence[int], *, force: bool) -> int:
         # Checked again, because a consumer may have gone back meanwhile.
         unneeded = _unneeded(connection, force=force)
         old = sa.and_(EVENTS.c.sequence.in_(sequences), unneeded)
-        columns = [c for c in PRUNED.c if c.name != "pruned_at"]
-        digests = sa.select(
-            *(EVENTS.c[c.name] for c in columns), sa.literal(timestamp())
-        )
-        connection.execute(
-            sa.insert(PRUNED).from_select(
-                [*columns, PRUNED.c.pruned_at], digests.where(old)
-            )
-        )
+        connection.execute(copy_into(PRUNED, old, timestamp()))
         gone = connection.execute(sa.delete(EVENTS).where(old))
         # With force, they may be in the queue of a forwarder.
         left = sa.select(EVENTS.c.sequence).where(EVENTS.c.sequence.in_(sequences))
@@ -141,5 +139,6 @@ def compact(url: str) -> int:
     Nothing can be stored meanwhile. Deliveries get 503, and Stairoids sends them again.
     """
     with EventStore.open(url) as store:
-        store.compact()
-        return store.database.total_bytes()
+        database = store.database
+    database.compact()  # a connection of ours would be in the way
+    return database.total_bytes()

@@ -201,6 +201,19 @@ def row_of(delivery: Delivery, *, conflict: bool) -> dict[str, object]:
     }
 
 
+def copy_into(table: sa.Table, found: sa.ColumnElement[bool], at: str) -> sa.Insert:
+    """Return the INSERT of events into `PRUNED` or `ERASURES`, with their last time."""
+    *names, last = (c.name for c in table.c if c.name != "number")
+    columns = [*(EVENTS.c[name] for name in names), sa.literal(at)]
+    events = sa.select(*columns).where(found).order_by(EVENTS.c.sequence)
+    return sa.insert(table).from_select([*names, last], events)
+
+
+def pairs(connection: sa.Connection, query: sa.Select[Any]) -> dict[Any, Any]:
+    """Return the first column of a query -> the second one."""
+    return {name: value for name, value in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
+
+
 def stored_event(row: sa.Row[tuple[Any, ...]]) -> StoredEvent:
     """Return a row of `READ_COLUMNS` as a stored event."""
     values: list[Any] = list(row)

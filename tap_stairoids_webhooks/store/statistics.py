@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tap_stairoids_webhooks.store.consumers import Lag, lags
-from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, RefusalCount
+from tap_stairoids_webhooks.store.schema import EVENTS, REFUSALS, RefusalCount, pairs
 from tap_stairoids_webhooks.store.store import EventStore
 
 _DAYS = 14
@@ -93,7 +93,7 @@ def last_refusals(store: EventStore) -> dict[str, str]:
     reason = REFUSALS.c.reason
     query = sa.select(reason, sa.func.max(REFUSALS.c.last_at)).group_by(reason)
     with store.transaction("cannot be read") as connection:
-        return {reason: at for reason, at in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
+        return pairs(connection, query)
 
 
 def use_of_secrets(store: EventStore) -> dict[str, tuple[int, str]]:
@@ -112,8 +112,7 @@ def types_of(store: EventStore) -> list[str | None]:
 
 
 def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[Any, int]:
-    query = sa.select(column, sa.func.count()).group_by(column)
-    return {value: number for value, number in connection.execute(query)}  # noqa: C416 -- mypy does not take rows for pairs
+    return pairs(connection, sa.select(column, sa.func.count()).group_by(column))
 
 
 def _days(connection: sa.Connection) -> dict[str, dict[str | None, int]]:

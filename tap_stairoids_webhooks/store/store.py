@@ -237,16 +237,6 @@ class EventStore:
             connection.execute(sa.update(CONSUMERS).where(is_tap).values(sequence=0))
             return int(connection.execute(sa.select(STORE.c.generation)).scalar_one())
 
-    def scrub(self) -> None:
-        """Remove the traces of erased bodies; see `Database.scrub`."""
-        self._engine.dispose()  # a connection of our own would be in the way
-        self.database.scrub()
-
-    def compact(self) -> None:
-        """Return unused space to the file system; see `Database.compact`."""
-        self._engine.dispose()  # a connection of our own would be in the way
-        self.database.compact()
-
     def close(self) -> None:
         """Close the connections to the database."""
         self._engine.dispose()
