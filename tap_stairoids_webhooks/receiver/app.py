@@ -141,11 +141,6 @@ class ReceiverApp:
         self.counts[result] += 1
         self.last_at[result] = time.time()
 
-    def refusals(self) -> Counter[str]:
-        """Return the number of refused requests by reason."""
-        accepted = {str(outcome) for outcome in Outcome}
-        return Counter({k: n for k, n in self.counts.items() if k not in accepted})
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to one request; no exception reaches the server."""
         try:

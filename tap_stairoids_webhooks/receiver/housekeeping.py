@@ -13,7 +13,7 @@ from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import ALARMING, RESPONSE_SECONDS, ReceiverApp
 from tap_stairoids_webhooks.receiver.commit_queue import CommitQueue
 from tap_stairoids_webhooks.store.database import Database
-from tap_stairoids_webhooks.store.schema import RefusalCount
+from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Housekeeping:
         self._interrupts = interrupts
         self._min_free_bytes = min_free_bytes
         self._reported: Counter[str] = app.counts.copy()
-        self._stored_refusals: Counter[str] = Counter()
+        self._stored: Counter[str] = Counter()
 
     def check(self) -> None:
         """Check the disk and the store, and log the new requests."""
@@ -83,22 +83,22 @@ class Housekeeping:
 
     def store_refusals(self) -> None:
         """Add new refusals to the counts in the store, for `stats`."""
-        refusals = self._app.refusals()
         if self._commits.failing:
             return  # they would be lost
-        if new := refusals - self._stored_refusals:
-            self._commits.add_refusals(
-                {
-                    reason: RefusalCount(
-                        number=number,
-                        last_at=timestamp(
-                            datetime.fromtimestamp(self._app.last_at[reason], UTC)
-                        ),
-                    )
-                    for reason, number in new.items()
-                }
+        counts = self._app.counts.copy()
+        new = {
+            reason: RefusalCount(
+                number=number,
+                last_at=timestamp(
+                    datetime.fromtimestamp(self._app.last_at[reason], UTC)
+                ),
             )
-        self._stored_refusals = refusals
+            for reason, number in (counts - self._stored).items()
+            if reason not in {*Outcome}
+        }
+        if new:
+            self._commits.add_refusals(new)
+        self._stored = counts
 
 
 @contextmanager

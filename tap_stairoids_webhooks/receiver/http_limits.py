@@ -208,8 +208,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, status: bytes) -> None:
         self._count(_REASONS[status[:3]])
         self._refused = True
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        if self._is_idle or not self.cycle.response_started:
             self.transport.write(
                 b"HTTP/1.1 "
                 + status

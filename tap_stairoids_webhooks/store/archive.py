@@ -69,19 +69,15 @@ def _delivery_from(line: bytes, verifier: Verifier) -> Delivery:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        reason = "not_json"
-        raise RefusedLineError(reason) from None
+        raise RefusedLineError("not_json") from None
     match entry:
         case {"body": str(text), "signature": str(signature)}:
-            pass
+            body = text.encode("utf-8", "surrogatepass")
         case _:
-            reason = "no_body_or_signature"
-            raise RefusedLineError(reason)
-    body = text.encode("utf-8", "surrogatepass")
+            raise RefusedLineError("no_body_or_signature")
     key_id = verifier.key_id_for(body, signature.encode("ascii", "replace"))
     if key_id is None:
-        reason = "signature_mismatch"
-        raise RefusedLineError(reason)
+        raise RefusedLineError("signature_mismatch")
     event = entry.get("event")
     is_plain = isinstance(event, str) and event.isprintable()
     return Delivery(
@@ -102,5 +98,4 @@ def _received_at(value: object) -> str:
             received_at = parse_time(value)
             if _EARLIEST <= received_at <= datetime.now(UTC) + timedelta(days=1):
                 return timestamp(received_at)
-    reason = "received_at"
-    raise RefusedLineError(reason)
+    raise RefusedLineError("received_at")

@@ -10,11 +10,16 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Generic, TypeVar
 
+LAST = 200
 _FIRST = 25  # rejections in a row at a stream's start
-_LAST = 200
 _SHARE = 0.9
 
 Held = TypeVar("Held")
+
+
+def nearly_all_fail(recent: deque[bool]) -> bool:
+    """Return whether nearly all of the last results are failures: False."""
+    return len(recent) == LAST and recent.count(False) >= _SHARE * LAST
 
 
 class CircuitBreaker(Generic[Held]):
@@ -24,7 +29,7 @@ class CircuitBreaker(Generic[Held]):
         self.has_tripped = False
         self._held: defaultdict[str, list[Held]] = defaultdict(list)
         self._recent: defaultdict[str, deque[bool]] = defaultdict(
-            lambda: deque(maxlen=_LAST)
+            lambda: deque(maxlen=LAST)
         )
 
     def accepted(self, stream: str) -> list[Held]:
@@ -38,8 +43,7 @@ class CircuitBreaker(Generic[Held]):
         recent.append(False)
         self._held[stream].append(held)
         is_first = len(recent) == _FIRST and not any(recent)
-        is_full = len(recent) == _LAST
-        trips = is_first or (is_full and recent.count(False) >= _SHARE * _LAST)
+        trips = is_first or nearly_all_fail(recent)
         self.has_tripped |= trips
         return trips
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from stairoids_common.text import as_code, shell_command
+from target_stairoids.checks.circuit_breaker import LAST, nearly_all_fail
 from target_stairoids.dedup.duplicate_rules import Key, Version
 
 Held = TypeVar("Held")
@@ -26,8 +27,6 @@ SAMPLE = 200  # records of a stream with a new identity that are looked up
 _WAIT_SECONDS = 60.0
 _FEW = 5  # records that are enough for a check
 _SHOWN = 5  # columns in a message
-_LAST = 200
-_INVALID_SHARE = 0.9
 _NAMESPACE = "give each pipeline its own `namespace` or `ledger_url`"
 
 
@@ -97,7 +96,7 @@ class StreamChecks(Generic[Held]):
     sample: set[frozenset[bytes]] = field(default_factory=set)
     _invalid: list[Held] = field(default_factory=list)
     has_valid: bool = False
-    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_LAST))
+    _recent: deque[bool] = field(default_factory=lambda: deque(maxlen=LAST))
 
     @property
     def limit(self) -> int:
@@ -287,7 +286,7 @@ class StreamChecks(Generic[Held]):
     def valid(self, times: int = 1) -> list[Held]:
         """Note valid records; return the invalid ones that are dead letters now."""
         self.has_valid |= times > 0
-        self._recent.extend([True] * min(times, _LAST))
+        self._recent.extend([True] * min(times, LAST))
         invalid, self._invalid = self._invalid, []
         return invalid
 
@@ -297,9 +296,8 @@ class StreamChecks(Generic[Held]):
             return True
         self._recent.append(False)
         self._invalid.append(held)
-        is_full = len(self._recent) == _LAST
-        if is_full and self._recent.count(False) >= _INVALID_SHARE * _LAST:
-            self._fire_invalid(f"nearly all of the last {_LAST} records")
+        if nearly_all_fail(self._recent):
+            self._fire_invalid(f"nearly all of the last {LAST} records")
         return False
 
     def _fire_invalid(self, share: str) -> None:
