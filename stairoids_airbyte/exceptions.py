@@ -55,13 +55,12 @@ class BrokenError(ConnectorError):
 
 @contextmanager
 def converted_errors(*, wrong: _Kinds, unfinished: _Kinds) -> Iterator[None]:
-    """Convert the errors of a plugin, by default to `BrokenError`."""
+    """Convert the errors of a plugin, by their nearest class, else to `BrokenError`."""
+    kinds: dict[type, type[ConnectorError]] = dict.fromkeys(wrong, WrongConfigError)
+    kinds |= dict.fromkeys(unfinished, UnfinishedError)
     try:
         yield
     except (StairoidsError, WebhooksError) as error:
-        kind: type[ConnectorError] = BrokenError
-        if isinstance(error, unfinished):
-            kind = UnfinishedError
-        elif isinstance(error, wrong):
-            kind = WrongConfigError
+        nearest = (kinds[one] for one in type(error).__mro__ if one in kinds)
+        kind = next(nearest, BrokenError)
         raise kind(str(error), exit_code=getattr(error, "exit_code", 1)) from error

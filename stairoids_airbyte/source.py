@@ -31,6 +31,7 @@ from stairoids_airbyte.protocol import (
 from stairoids_airbyte.source_settings import checked_config
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
+    StoreForbiddenError,
     StoreMissingError,
     StoreResetError,
     StoreUnavailableError,
@@ -48,6 +49,7 @@ _converted_errors = partial(
     converted_errors,
     wrong=(
         ConfigError,
+        StoreForbiddenError,
         StoreMissingError,
         StoreResetError,
         StoreVersionError,

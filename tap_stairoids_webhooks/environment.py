@@ -166,10 +166,10 @@ def admin_token() -> str:
     _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
-    raise ConfigError(
-        f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {_MIN_TOKEN_LENGTH}"
-        " characters of ASCII in one line"
-    )
+    form = f"at least {_MIN_TOKEN_LENGTH} characters of ASCII in one line"
+    if token:
+        raise ConfigError(f"{ADMIN_TOKEN_VARIABLE} is no good token: it needs {form}")
+    raise ConfigError(f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: {form}")
 
 
 def api_key() -> str:

@@ -55,6 +55,10 @@ class StoreUnavailableError(StoreError):
     """Nothing was stored or read: respond 503, or run again later."""
 
 
+class StoreForbiddenError(StoreUnavailableError):
+    """This user may not read or write the store: give it the right."""
+
+
 class RowRefusedError(StoreError):
     """The store works, and refuses a row: try the other rows without it."""
 

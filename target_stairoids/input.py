@@ -34,6 +34,7 @@ _CHUNK = 1 << 20
 #: Lines between two calls of `work`, in files and in inputs without a descriptor.
 AT_ONCE = 256
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
+_JSON_HINT = " Rows in JSON need a tap, such as `tap-jsonl`."
 _CSV_HINT = " A CSV file needs a tap, such as `tap-csv`."
 
 
@@ -46,7 +47,7 @@ def message_from(line: bytes | str, number: int) -> dict[str, Any]:
     if isinstance(message, dict) and isinstance(message.get("type"), str):
         return message
     msg = f"Line {number} of the input is not a Singer message with a `type`."
-    raise MessageError(msg)
+    raise MessageError(msg + _JSON_HINT)
 
 
 def _decoded(line: bytes | str, place: str) -> object:

@@ -120,7 +120,7 @@ def _filled(
 
 
 @forward.command(_URL_COMMAND, hidden=True)
-@click.argument("url")
+@click.argument("url", metavar="")  # the usage has it as the command's name
 @click.option(
     "--name",
     default=DEFAULT_FORWARDER,

@@ -32,6 +32,7 @@ from stairoids_common.database import (
 )
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
+    StoreForbiddenError,
     StoreMissingError,
     StoreUnavailableError,
 )
@@ -105,7 +106,9 @@ class SqliteDatabase:
         except OSError as error:
             what = "made" if make else "written"
             why = f"the store {self.place} cannot be {what}: {error.strerror}"
-            raise StoreUnavailableError(f"{why}. {_STORE_URL}") from error
+            is_forbidden = isinstance(error, PermissionError)
+            kind = StoreForbiddenError if is_forbidden else StoreUnavailableError
+            raise kind(f"{why}. {_STORE_URL}") from error
         return self._engine("rw", begin="BEGIN IMMEDIATE")
 
     def reader(self) -> sa.Engine:

@@ -24,6 +24,7 @@ from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
     RowRefusedError,
     StoreError,
+    StoreForbiddenError,
     StoreMissingError,
     StoreUnavailableError,
     StoreVersionError,
@@ -334,6 +335,10 @@ def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
 
 
 def _unavailable(database: Database, failure: str, error: DBAPIError) -> StoreError:
-    is_refused = isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError))
-    kind = RowRefusedError if is_refused else StoreUnavailableError
-    return kind(f"the store {database.place} {failure}: {reason_of(error)}")
+    kind: type[StoreError] = StoreUnavailableError
+    reason = reason_of(error)
+    if isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError)):
+        kind = RowRefusedError
+    elif "permission denied" in reason or "readonly database" in reason:
+        kind = StoreForbiddenError
+    return kind(f"the store {database.place} {failure}: {reason}")

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stairoids_common.text import as_code
 from stairoids_common.time import parse_time
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import ConfigError
@@ -213,7 +214,8 @@ def _write(text: str | None, setting: str, place: str) -> str:
         else:
             os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
-        return f"The file of `{setting}` cannot be written: {error.strerror}."
+        why = f"{error.strerror} ({as_code(place)})"
+        return f"The file of `{setting}` cannot be written: {why}."
     return ""
 
 

@@ -166,6 +166,7 @@ def test_check_finds_a_consumer_that_cannot_be_written(
     _, without = source.run("check")
     source.config["consumer"] = "crm"
     _, printed = source.run("check")
+    _, read = source.run("read")
     with autocommit(postgres) as connection:
         METADATA.drop_all(connection)
         connection.exec_driver_sql("DROP ROLE reader")
@@ -173,6 +174,7 @@ def test_check_finds_a_consumer_that_cannot_be_written(
     assert status_of(without)["status"] == "SUCCEEDED"
     assert status_of(printed)["status"] == "FAILED"
     assert "cannot acknowledge: permission denied" in status_of(printed)["message"]
+    assert error_in(read)["failure_type"] == "config_error"
 
 
 def test_state_with_a_name_twice_is_read_as_pyairbyte_writes_it(source: Source) -> None:

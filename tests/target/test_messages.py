@@ -42,6 +42,7 @@ def emails(sandbox: Sandbox) -> list[str]:
         ('{"type":"RECORD","record":{"id":1}', "Line 4 of the input has only a part"),
         ('{"type":"RECORD","stream":"tri', "Line 4 of the input has only a part"),
         ('["RECORD"]', "Line 4 of the input is not a Singer message"),
+        ('{"id": 1}', "Rows in JSON need a tap, such as `tap-jsonl`."),
         ('{"type":"FANCY"}', "unknown type `FANCY`"),
         ('{"type":"RECORD","stream":"trials"}', "lacks its record"),
         ('{"type":"SCHEMA","stream":"x"}', "A SCHEMA message lacks `schema`"),

@@ -401,6 +401,19 @@ def test_command_on_a_terminal_does_not_wait_for_messages(
     assert error in done.stderr.splitlines()[-1]
 
 
+def test_command_of_the_operator_is_not_of_the_target() -> None:
+    done = subprocess.run(
+        [BIN / "target-stairoids", "ledger", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "A command is `stairoids-signals ledger`" in done.stderr
+
+
 def test_misspelt_variable_sends_nothing(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -734,6 +734,7 @@ def test_wrong_sequence_is_refused(store_url: str, text: str) -> None:
     done = forward(store_url, "http://127.0.0.1:1/", "--sequence", text)
 
     assert done.exit_code == 2
+    assert done.stderr.startswith("Usage: main forward URL [OPTIONS]\nTry")
     assert "17..20" in done.stderr
 
 

@@ -312,3 +312,4 @@ def test_weak_token_is_refused(token: str, monkeypatch: pytest.MonkeyPatch) -> N
         admin_token()
 
     assert not token or token not in str(caught.value)
+    assert str(caught.value).startswith("--admin-port needs") is not bool(token)

@@ -83,6 +83,7 @@ def test_metrics_file_that_cannot_be_written_is_an_error_after_the_run(
 
     assert run.exit_code == 1
     assert "`metrics_path` cannot be written" in run.error
+    assert f"(`{tmp_path}/file/x.prom`)" in run.error
     assert len(sandbox.signals) == 1
 
 
