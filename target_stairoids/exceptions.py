@@ -67,12 +67,6 @@ class ReaderGoneError(StairoidsError):
 
     exit_code = 128 + signal.SIGPIPE
 
-    def __init__(self) -> None:
-        super().__init__(
-            "STATE could not be written, because the reader of stdout is gone. No "
-            "signals were lost. Run again."
-        )
-
 
 class InvalidSignalError(Exception):
     """A record cannot become a signal that Stairoids accepts: a dead letter, go on.

@@ -98,10 +98,8 @@ def _lines_of_file(url: str, place: str, *, is_gzip: bool) -> Iterator[bytes]:
         with UPath(url).open("rb") as file:
             yield from gzip.GzipFile(fileobj=file) if is_gzip else file
     except Exception as error:  # each storage has errors of its own
-        known = next(
-            (why for kind, why in _DAMAGE.items() if isinstance(error, kind)), ""
-        )
-        why = getattr(error, "strerror", None) or known or type(error).__name__
+        kind = type(error)
+        why = getattr(error, "strerror", None) or _DAMAGE.get(kind) or kind.__name__
         raise MessageError(
             f"{place[0].upper()}{place[1:]} cannot be read: {why}."
         ) from error
@@ -169,7 +167,7 @@ _kind_and_stream = attrgetter("type", "stream")
 def _at_once(lines: bytes) -> list[dict[str, Any]]:
     """Return the messages of whole lines, with records as JSON text.
 
-    None if a line is no message, or has `_sdc_*` columns: decode them one by one.
+    None of them if one is no message, or has `_sdc_*` columns: decode one by one.
     """
     if b'"_sdc_' in lines:
         return []

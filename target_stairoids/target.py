@@ -373,7 +373,10 @@ def _print_state(text: str) -> None:
         # Python flushes stdout at exit. If that failed, the exit code would be 120.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            raise ReaderGoneError from error
+            raise ReaderGoneError(
+                "STATE could not be written, because the reader of stdout is gone. No "
+                "signals were lost. Run again."
+            ) from error
         msg = f"STATE could not be written: {error.strerror}. Run again."
         raise StairoidsError(msg) from error
 

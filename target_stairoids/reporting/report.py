@@ -8,7 +8,7 @@ import os
 import select
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -115,26 +115,21 @@ def reasons_in(counts: Counter[tuple[str, Outcome, str]]) -> list[dict[str, Any]
 
 def files_error(settings: Settings) -> ConfigError | None:
     """Return why the files of a run that settings name cannot be written, if so."""
-    names = ["report_path", *["metrics_path"] * _may_measure(settings)]
-    paths = {name: getattr(settings, name) for name in names}
-    problems = [_write(None, name, path) for name, path in paths.items() if path]
+    problems = [_write(None, name, path) for name, path in _files(settings)]
     return ConfigError(" ".join(filter(None, problems))) if any(problems) else None
 
 
 def write_files(
     report: Mapping[str, Any], facts: PipelineFacts | None, settings: Settings
 ) -> str:
-    """Write the files of a run that settings name; return why not, "" if written.
-
-    A dry run, and a run of some records only, leave the file of metrics alone.
-    """
+    """Write the files of a run that settings name; return why not, "" if written."""
     problems = []
-    if (path := settings.report_path) is not None:
-        text = json.dumps(report, indent=2) + "\n"
-        problems.append(_write(text, "report_path", path))
-    if (path := settings.metrics_path) is not None and _may_measure(settings):
-        text = metrics_text(report, facts, settings)
-        problems.append(_write(text, "metrics_path", path))
+    for name, path in _files(settings):
+        if name == "report_path":
+            text = json.dumps(report, indent=2) + "\n"
+        else:
+            text = metrics_text(report, facts, settings)
+        problems.append(_write(text, name, path))
     return " ".join(filter(None, problems))
 
 
@@ -189,8 +184,12 @@ def _seconds(time: str | None) -> float | None:
     return None if time is None else parse_time(time).timestamp()
 
 
-def _may_measure(settings: Settings) -> bool:
-    return not (settings.dry_run or settings.is_partial)
+def _files(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield setting and path. A dry run, and one of some records, have no metrics."""
+    if settings.report_path:
+        yield "report_path", settings.report_path
+    if settings.metrics_path and not (settings.dry_run or settings.is_partial):
+        yield "metrics_path", settings.metrics_path
 
 
 def _write(text: str | None, setting: str, place: str) -> str:
