@@ -21,11 +21,7 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest, RequestException, Response, Session, Timeout
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from requests.exceptions import (
-    ChunkedEncodingError,
-    ContentDecodingError,
-    InvalidURL,
-)
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidURL
 from typing_extensions import override
 from urllib3 import exceptions as urllib3
 from urllib3.connection import HTTPConnection

@@ -15,11 +15,7 @@ from typing import IO, Any, ClassVar, Protocol, TextIO, cast
 
 import click
 from singer_sdk import Stream, Tap
-from singer_sdk.exceptions import (
-    ConfigValidationError,
-    MapExpressionError,
-    StreamMapConfigError,
-)
+from singer_sdk import exceptions as sdk
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib import Catalog, RecordMessage
@@ -106,7 +102,7 @@ class StairoidsPlugin(PluginBase):
         errors = self.problems_in(self._config, schema)
         if errors and raise_errors:
             summary = "The config is wrong"
-            raise ConfigValidationError(summary, errors=errors, schema=schema)
+            raise sdk.ConfigValidationError(summary, errors=errors, schema=schema)
         return errors
 
 
@@ -220,9 +216,9 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         try:
             with cls._at_exit:
                 yield
-        except (ConfigValidationError, WrongConfigError) as error:
+        except (sdk.ConfigValidationError, WrongConfigError) as error:
             problems = list(error.errors)
-        except (MapExpressionError, StreamMapConfigError) as error:
+        except (sdk.MapExpressionError, sdk.StreamMapConfigError) as error:
             problems = [f"A stream: its `stream_maps` in the config are wrong. {error}"]
         except cls.expected_errors as error:
             problems = [str(error)]

@@ -21,14 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 import click
 from msgspec.structs import replace
 from singer_sdk import Target
-from singer_sdk.exceptions import (
-    ConfigValidationError,
-    InvalidInputLine,
-    MapExpressionError,
-    MissingKeyPropertiesError,
-    RecordsWithoutSchemaException,
-    StreamMapConfigError,
-)
+from singer_sdk import exceptions as sdk
 from singer_sdk.helpers.capabilities import PluginCapabilities
 from singer_sdk.io_base import SingerReader
 from singer_sdk.plugin_base import PluginBase
@@ -88,10 +81,10 @@ _BATCH_ENCODINGS = (
 )
 _NO_KEY = "`api_key` is required"
 INPUT_ERRORS = (
-    InvalidInputLine,
-    MissingKeyPropertiesError,
-    RecordsWithoutSchemaException,
-    StreamMapConfigError,
+    sdk.InvalidInputLine,
+    sdk.MissingKeyPropertiesError,
+    sdk.RecordsWithoutSchemaException,
+    sdk.StreamMapConfigError,
 )
 
 
@@ -225,7 +218,7 @@ class TargetStairoids(StairoidsPlugin, Target):
                 for one, take in itertools.product(records, takers):
                     take((one,))
         except MissingKeyError as error:
-            raise MissingKeyPropertiesError(str(error)) from error
+            raise sdk.MissingKeyPropertiesError(str(error)) from error
 
     @override
     def _process_batch_message(self, message_dict: dict[str, Any]) -> None:
@@ -344,7 +337,7 @@ def _schema_errors(stream: str) -> Iterator[None]:
     """Turn an error of the SDK about a SCHEMA or a stream map into one sentence."""
     try:
         yield
-    except (MapExpressionError, StreamMapConfigError) as error:
+    except (sdk.MapExpressionError, sdk.StreamMapConfigError) as error:
         raise ConfigError(
             f"Stream `{stream}`: its `stream_maps` in the config are wrong. {error}"
         ) from None
@@ -406,7 +399,7 @@ def target_from(
         return TargetStairoids(config={**defaults, **given})
     except WrongConfigError as error:
         raise ConfigError(one_a_line(error.errors)) from None
-    except ConfigValidationError as error:
+    except sdk.ConfigValidationError as error:
         problem = one_a_line(sorted(error.errors, key=_NO_KEY.__eq__))
         if _NO_KEY in error.errors:
             problem += f" Set it in the config, or as {SHARED_VARIABLES['api_key']}."

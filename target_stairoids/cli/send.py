@@ -12,12 +12,7 @@ import msgspec
 from stairoids_common.cli import TEXT_FILE, format_option, print_table
 from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError
-from target_stairoids.cli.options import (
-    clear_errors,
-    config_option,
-    key_text,
-    log_the_run,
-)
+from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.exceptions import ConfigError
@@ -38,8 +33,8 @@ _OBJECTS = {
 @click.option("--stream", help="Only records of this stream.")
 @click.option("--json", "text", help="Send this signal, as the API takes it.")
 @format_option()
-@config_option()
-@clear_errors
+@options.config_option()
+@options.clear_errors
 def send(
     config_inputs: Sequence[str],
     messages: TextIO | None,
@@ -75,7 +70,7 @@ def send(
         _check(config_inputs, lines, overrides)
     else:
         lines = list(_chosen(messages, config_inputs, **chosen))
-    log_the_run()
+    options.log_the_run()
     report, accepted, error = runner.send(config_inputs, lines, overrides)
     names = ("signal_id", "account_id", "contact_id")
     rows = [[getattr(row, name) for name in names] for row in accepted]
@@ -150,11 +145,11 @@ def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:
     texts = [str(value) for value in values]
     if not isinstance(record, dict):
         return False
-    found = [{name: value_at(record, name) for name in names} for names in keys]
-    return any(
-        [str(value) for value in key.values()] == texts or key_text(key) == wanted
-        for key in found
-    )
+    for names in keys:
+        key = {name: value_at(record, name) for name in names}
+        if list(map(str, key.values())) == texts or options.key_text(key) == wanted:
+            return True
+    return False
 
 
 def _of_json(text: str) -> tuple[list[str], tuple[Any, ...]]:

@@ -16,12 +16,8 @@ from typing_extensions import override
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping import people_and_companies as people
+from target_stairoids.mapping.expressions import template
 from target_stairoids.mapping.expressions.paths import path_text
-from target_stairoids.mapping.expressions.template import (
-    Reader,
-    compile_template,
-    path_reader,
-)
 from target_stairoids.mapping.names import clean_name
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.times import likely_event_time_from
@@ -77,13 +73,13 @@ class Coverage:
     def read_with(self, mapping: CompiledMapping) -> None:
         """Read later records with a mapping. A later SCHEMA may have more columns."""
         self.mapping = mapping
-        self._readers: dict[str, Reader] = {
+        self._readers: dict[str, template.Reader] = {
             **{f"account.{name}": read for name, read in mapping.account.items()},
             **{f"contact.{name}": read for name, read in mapping.contact.items()},
             "occurred_at": mapping.occurred_at,
         }
         self._paths = {
-            field: compile_template(origin.template, field).paths
+            field: template.compile_template(origin.template, field).paths
             for field, origin in mapping.origins.items()
             if field in _READABLE or field == "occurred_at"
         }
@@ -124,7 +120,7 @@ class Coverage:
         found = []
         read = _READABLE.get(field)
         for path in sorted(self._paths.get(field, ()), key=str):
-            value = path_reader(path)(record)
+            value = template.path_reader(path)(record)
             if isinstance(value, str) and people.stands_for_nothing(value):
                 continue
             if read is None:

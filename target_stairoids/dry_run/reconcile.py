@@ -33,12 +33,7 @@ from target_stairoids.api.signal_lookup import (
     query_for,
 )
 from target_stairoids.checks import first_run
-from target_stairoids.checks.first_run import ids_in
-from target_stairoids.exceptions import (
-    IncompleteError,
-    SetAsideError,
-    StairoidsError,
-)
+from target_stairoids.exceptions import IncompleteError, SetAsideError, StairoidsError
 from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.settings import Settings
@@ -144,7 +139,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                 until = response.server_time or now
                 clocks.append(until)
                 first, last = until - timedelta(days=days), until - _YOUNG
-                page, ids = listed(response) or [], ids_in(response)
+                page, ids = listed(response) or [], first_run.ids_in(response)
                 listed_ids.update(ids)
                 with ledger.reading() as connection:
                     own = lookup.facts(connection, settings.scope, ids).own
