@@ -280,10 +280,8 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     table = Table(
         box=None, pad_edge=False, show_header=bool(header), header_style="bold"
     )
-    titles = header or [""] * len(rows[0])
-    columns = zip(*rows, strict=True) if rows else [()] * len(titles)
-    for title, column in zip(titles, columns, strict=True):
-        has_numbers = any(isinstance(value, (int, float)) for value in column)
+    for number, title in enumerate(header or [""] * len(rows[0])):
+        has_numbers = any(isinstance(row[number], int | float) for row in rows)
         table.add_column(
             Text(title), justify="right" if has_numbers else "left", overflow="fold"
         )

@@ -101,8 +101,7 @@ class StairoidsPlugin(PluginBase):
         self._config = understood(self._config, schema)
         errors = self.problems_in(self._config, schema)
         if errors and raise_errors:
-            summary = "The config is wrong"
-            raise sdk.ConfigValidationError(summary, errors=errors, schema=schema)
+            raise WrongConfigError(*errors)
         return errors
 
 
@@ -177,12 +176,38 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 
     @classmethod
     @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        command.main = cls._clear_errors()(command.main)  # type: ignore[method-assign]  # options have callbacks that fail too
+        return command
+
+    @classmethod
+    @contextmanager
+    def _clear_errors(cls) -> Iterator[None]:
+        """Turn errors that the user can fix into one line each; close the database."""
+        try:
+            with cls._at_exit:
+                yield
+        except WrongConfigError as error:
+            problems = error.errors
+        except (sdk.MapExpressionError, sdk.StreamMapConfigError) as error:
+            problem = f"A stream: its `stream_maps` in the config are wrong. {error}"
+            problems = (problem,)
+        except cls.expected_errors as error:
+            problems = (str(error),)
+        else:
+            return
+        for problem in problems:
+            cls.logger.error("%s", with_id(problem))
+        sys.exit(1)
+
+    @classmethod
+    @override
     def invoke(cls, **kwargs: Any) -> None:
-        with cls._clear_errors():
-            for kind in _REMEDIES:
-                if kwargs.get(kind) is not None:
-                    kwargs[kind] = _checked(kind, kwargs[kind])
-            super().invoke(**kwargs)
+        for kind in _REMEDIES:
+            if kwargs.get(kind) is not None:
+                kwargs[kind] = _checked(kind, kwargs[kind])
+        super().invoke(**kwargs)
         if cls.stopped_by is not None:
             logger.info("Stopped by %s", signal.Signals(cls.stopped_by).name)
             sys.exit(128 + cls.stopped_by)
@@ -193,40 +218,8 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
     ) -> Any:
         begin(cls.name)
-        with cls._clear_errors():
-            found = read_config(value, cls.full_schema(), cls._env_var_prefix)
-            return _ConfigInput(config=found)
-
-    @classmethod
-    @override
-    def cb_discover(cls, ctx: click.Context, param: click.Option, value: bool) -> None:
-        with cls._clear_errors():
-            super().cb_discover(ctx, param, value)
-
-    @classmethod
-    @override
-    def cb_test(cls, ctx: click.Context, param: click.Option, value: str) -> None:
-        with cls._clear_errors():
-            super().cb_test(ctx, param, value)
-
-    @classmethod
-    @contextmanager
-    def _clear_errors(cls) -> Iterator[None]:
-        """Turn errors that the user can fix into one line each; close the database."""
-        try:
-            with cls._at_exit:
-                yield
-        except (sdk.ConfigValidationError, WrongConfigError) as error:
-            problems = list(error.errors)
-        except (sdk.MapExpressionError, sdk.StreamMapConfigError) as error:
-            problems = [f"A stream: its `stream_maps` in the config are wrong. {error}"]
-        except cls.expected_errors as error:
-            problems = [str(error)]
-        else:
-            return
-        for problem in problems:
-            cls.logger.error("%s", with_id(problem))
-        sys.exit(1)
+        found = read_config(value, cls.full_schema(), cls._env_var_prefix)
+        return _ConfigInput(config=found)
 
 
 def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:

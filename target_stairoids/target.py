@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import gc
 import itertools
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from singer_sdk.io_base import SingerReader
 from singer_sdk.plugin_base import PluginBase
 from typing_extensions import override
 
+from stairoids_common.cli import discard_stdout
 from stairoids_common.config import NO_CONFIG, default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError, one_a_line, suggestion
 from stairoids_common.environment import SHARED_VARIABLES
@@ -363,8 +363,7 @@ def _print_state(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
-        # Python flushes stdout at exit. If that failed, the exit code would be 120.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         if isinstance(error, BrokenPipeError):
             raise ReaderGoneError(
                 "STATE could not be written, because the reader of stdout is gone. No "
@@ -398,8 +397,6 @@ def target_from(
             given = read_config(given, schema, prefix, may_send=may_send)
         return TargetStairoids(config={**defaults, **given})
     except WrongConfigError as error:
-        raise ConfigError(one_a_line(error.errors)) from None
-    except sdk.ConfigValidationError as error:
         problem = one_a_line(sorted(error.errors, key=_NO_KEY.__eq__))
         if _NO_KEY in error.errors:
             problem += f" Set it in the config, or as {SHARED_VARIABLES['api_key']}."
