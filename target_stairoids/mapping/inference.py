@@ -21,7 +21,6 @@ from target_stairoids.mapping.privacy import refusal_filter, simple_name
 from target_stairoids.mapping.schema import (
     StreamSchema,
     inner_properties,
-    list_items,
     may_be_scalar,
     types_of,
 )
@@ -244,17 +243,15 @@ def _objects(properties: Mapping[str, Any], owner: str) -> Iterator[_Object]:
 def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     """Add a column under its simple name: `email`, `emails[]`, `emailaddr.address`."""
     simple = _simple(path[-1])
-    if types_of(schema) - {"null"} == {"boolean"} and not refusal_filter(simple):
+    types = types_of(schema)
+    if types - {"null"} == {"boolean"} and not refusal_filter(simple):
         simple += "[flag]"  # `email: true` is no address
-    if (items := list_items(schema)) is not None:
-        place = Place(path, is_list=True)
-        around.columns[f"{simple}[]"].append(place)
-        if not items or "object" in items:
-            around.columns[f"{simple}[object]"].append(place)
     kind, inner = refusal_filter(simple), inner_properties(schema) or {}
+    if "array" in types or ("object" in types and not inner):
+        around.columns[f"{simple}[]"].append(Place(path, is_list=True))
     if (
         kind in {"refused", "refused_in"}
-        or (kind and items is not None)
+        or (kind and "array" in types)
         or may_be_scalar(schema)
         or is_time(inner)
     ):
@@ -297,10 +294,12 @@ def _people(
     """Return the people of a record, of whom the first with an address is the contact.
 
     An object with an address comes first, then the customer's before the user's, then
-    one with a name. A user may be a cashier and never replaces a customer.
+    one with a name. A user may be a cashier and never replaces a customer, even one
+    without an address.
     """
     choices: list[tuple[tuple[Any, ...], _Person]] = []
     is_people = _STREAMS["people"].search(stream) is not None
+    roles = {part.role for part in objects if part.role and part.owner == "person"}
     for part in objects:
         if part.role and part.owner != "person":
             continue
@@ -310,13 +309,15 @@ def _people(
             ):
                 continue
             rank = _rank(part.role or role)
+            roles.add(part.role or role)
             order = (not emails, part.is_guess, rank, not names, len(choices))
             choices.append((order, _Person(emails, names)))
     choices.sort(key=lambda choice: choice[0])
+    has_customer = email_paths is None and any(_rank(r) < _rank("") for r in roles)
     people = [
         person
         for number, ((_, _, rank, *_), person) in enumerate(choices)
-        if number == 0 or (person.emails and rank < _rank("user"))
+        if not (number or has_customer) or (person.emails and rank < _rank("user"))
     ]
     # The template of a mapping's own address may have another order.
     return people if email_paths is None or len(people) == 1 else []

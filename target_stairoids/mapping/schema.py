@@ -258,14 +258,6 @@ def inner_properties(schema: Json) -> Mapping[str, Json] | None:
     return {n: v for p in parts for n, v in (p.get("properties") or {}).items()}
 
 
-def list_items(schema: Json) -> set[str] | None:
-    """Return the JSON types of a list's items, empty if unknown; None for no list."""
-    if "array" not in types_of(schema):
-        return None
-    items = [part["items"] for part in _parts_of(schema) if "items" in part]
-    return {kind for item in items for kind in types_of(item)}
-
-
 def _parts_of(schema: Json) -> list[Mapping[str, Json]]:
     """Return a column's schema after the alternatives of `anyOf`, `oneOf`, `allOf`."""
     if not isinstance(schema, Mapping):

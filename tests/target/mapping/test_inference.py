@@ -243,16 +243,24 @@ def test_open_schema_is_read_by_the_usual_names() -> None:
     }
 
 
+def test_message_is_no_email_address() -> None:
+    assert inferred({"email": an_object(subject=TEXT, name=TEXT)}) == {}
+
+
 @pytest.mark.parametrize(
-    "schema",
+    ("email", "found"),
     [
-        {"type": "array", "items": TEXT},
-        {"type": ["null", "object"]},
-        an_object(address=TEXT),
+        (["ada@acme.com"], "ada@acme.com"),
+        ([{"address": "ada@acme.com", "verified": True}], "ada@acme.com"),
+        ({"address": "ada@acme.com"}, "ada@acme.com"),
+        ({"subject": "Hello"}, None),
+        ([], None),
     ],
 )
-def test_list_or_object_is_no_email(schema: dict[str, Any]) -> None:
-    assert inferred({"email": schema}) == {}
+def test_address_in_a_list_or_an_object_is_found(email: object, found: object) -> None:
+    schema = {"email": {"type": ["null", "array", "object"]}}
+
+    assert value_of("contact.email", schema, {"email": email}) == found
 
 
 @pytest.mark.parametrize(
@@ -448,7 +456,17 @@ PRIMARY = {
                 "user": an_object(**texts("email")),
                 "customer": an_object(**texts("first_name")),
             },
-            {"contact.email": ["user.email"]},
+            {},
+        ),
+        (
+            "orders",
+            {"user": an_object(**texts("email")), "customer": an_object(id=TEXT)},
+            {},
+        ),
+        (
+            "orders",
+            {"user": an_object(**texts("email")), **texts("first_name", "email")},
+            {"contact.email": ["email"], "contact.first_name": ["first_name"]},
         ),
         (
             "orders",
@@ -458,7 +476,7 @@ PRIMARY = {
         (
             "orders",
             texts("user_email", "customer_first_name"),
-            {"contact.email": ["user_email"]},
+            {},
         ),
         (
             "orders",
@@ -551,6 +569,17 @@ PRIMARY = {
             {**texts("name"), "domain_names": {"type": "array", "items": TEXT}},
             {"account.domain": ["domain_names"], "account.name": ["name"]},
         ),
+        (
+            "contacts",
+            {"email": {"type": ["array", "null"], "items": TEXT}},
+            {"contact.email": ["email"]},
+        ),
+        (
+            "contacts",
+            {"email": {**an_object(**texts("Address")), "type": ["object", "null"]}},
+            {"contact.email": ["email.Address"]},
+        ),
+        ("contacts", {"email": {"type": "object"}}, {"contact.email": ["email"]}),
         (  # Pipedrive
             "persons",
             {**texts("name", "org_name"), "email": PRIMARY},
