@@ -22,7 +22,7 @@ from typing_extensions import Buffer, override
 
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file, warn_of_shared_variables
-from stairoids_common.error_ids import WrongUsageError, fail, with_id
+from stairoids_common.error_ids import fail, with_id
 from stairoids_common.text import counted, one_line, visible
 from stairoids_common.time import parse_time
 
@@ -107,12 +107,20 @@ def discard_stdout() -> None:
 
 
 class Program(click.Group):
-    """A program with subcommands that may write to a full disk."""
+    """A program whose expected errors, and that of a full disk, are one line on stderr.
+
+    The exit code is that of the error, else 1.
+    """
+
+    expected_errors: tuple[type[Exception], ...] = ()
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
         warn_of_shared_variables()
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except self.expected_errors as error:
+            fail(str(error), getattr(error, "exit_code", 1))
 
     @override
     def main(self, *args: Any, **options: Any) -> Any:
@@ -131,30 +139,6 @@ class EnvironmentOption(click.Option):
             return variable_or_file(self.envvar)
         except WrongConfigError as error:
             raise click.ClickException(with_id(str(error))) from None
-
-
-def exit_with_message(
-    *errors: type[Exception], usage: tuple[type[Exception], ...] = ()
-) -> Callable[[Command], Command]:
-    """Return a decorator that prints an expected error as one line on stderr.
-
-    The exit code is that of the error, else 1. It is 2 after the errors of `usage`, as
-    after a wrong option.
-    """
-
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def guarded(*args: Any, **options: Any) -> None:
-            try:
-                command(*args, **options)
-            except usage as error:
-                raise WrongUsageError(str(error)) from error
-            except errors as error:
-                fail(str(error), getattr(error, "exit_code", 1))
-
-        return guarded
-
-    return decorate
 
 
 def format_option(

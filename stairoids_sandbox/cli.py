@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from stairoids_common.cli import (
     CONTEXT_SETTINGS,
     EnvironmentOption,
     Program,
-    exit_with_message,
     version_option,
     with_checked_text,
 )
+from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import write_utf8
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.faults.faults import fault_from
@@ -26,7 +27,7 @@ from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
 from stairoids_sandbox.state.quota import PLANS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from stairoids_sandbox import Sandbox
 
@@ -38,7 +39,11 @@ OPTION is probability, count, on (send, read, all), status, retry_after, delay_m
 containing (a text of the body) or seed. Repeatable."""
 
 
-@click.group(cls=Program, context_settings=CONTEXT_SETTINGS)
+class _SandboxProgram(Program):
+    expected_errors = (SandboxError,)
+
+
+@click.group(cls=_SandboxProgram, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Run a local Stairoids: the documented API and its webhooks.
@@ -52,6 +57,15 @@ def main() -> None:
       curl http://127.0.0.1:8900/_sandbox/signals
     """  # noqa: D301 -- \b keeps the line breaks for click
     write_utf8()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """End with exit code 2 after an argument that does not fit."""
+    try:
+        yield
+    except (UsageError, ApiError) as error:
+        raise WrongUsageError(str(error)) from error
 
 
 @main.command()
@@ -150,7 +164,7 @@ def main() -> None:
     is_flag=True,
     help="Accept signals with an account.name and neither a domain nor an email.",
 )
-@exit_with_message(SandboxError, usage=(UsageError, ApiError))
+@_usage_errors()
 def serve(
     *,
     keys: tuple[str, ...],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stairoids_common.cli import EnvironmentOption, confirmed_removal, exit_with_message
+from stairoids_common.cli import EnvironmentOption, confirmed_removal
 from stairoids_common.error_ids import WrongUsageError, with_id
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import (
@@ -22,7 +22,6 @@ from tap_stairoids_webhooks.environment import (
     SECRETS_VARIABLE,
 )
 from tap_stairoids_webhooks.event import EVENT_TYPES
-from tap_stairoids_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.endpoints import Endpoints
@@ -64,7 +63,6 @@ api_url_option = click.option(
     help="Event type. Repeat it for more. Default: all.",
 )
 @api_url_option
-@exit_with_message(WebhooksError)
 def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
     """Register URL at Stairoids, which then sends its events to URL.
 
@@ -93,7 +91,6 @@ def register(*, url: str, events: tuple[str, ...], api_url: str) -> None:
 
 @click.command("list")
 @api_url_option
-@exit_with_message(WebhooksError)
 def list_endpoints(*, api_url: str) -> None:
     """List the endpoints of Stairoids, one JSON object per line.
 
@@ -112,7 +109,6 @@ def list_endpoints(*, api_url: str) -> None:
 @click.argument("endpoint_id")
 @api_url_option
 @confirmed_removal
-@exit_with_message(WebhooksError)
 def delete(
     *, endpoint_id: str, api_url: str, is_confirmed: Callable[[str], bool]
 ) -> None:
@@ -135,7 +131,6 @@ def delete(
 
 @click.command("send-test")
 @click.argument("url")
-@exit_with_message(WebhooksError)
 def send_test(*, url: str) -> None:
     """Sign a sample of each event and send it to a receiver.
 

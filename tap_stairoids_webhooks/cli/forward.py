@@ -17,7 +17,6 @@ from typing_extensions import override
 
 from stairoids_common.cli import (
     confirmed_removal,
-    exit_with_message,
     format_option,
     past_time_option,
     print_table,
@@ -164,7 +163,6 @@ def _filled(
     help="Attempts after which an event is kept as a failure.",
 )
 @receiver_options("allow_http", "store_url", "log_level", "log_format")
-@exit_with_message(WebhooksError)
 def forward_to_url(
     *,
     url: str,
@@ -291,7 +289,6 @@ def _failure_options(command: Callable[..., None]) -> Callable[..., None]:
 @forward.command()
 @_failure_options
 @format_option()
-@exit_with_message(WebhooksError)
 def failures(
     *, sequences: tuple[int, ...], name: str | None, store_url: str, output_format: str
 ) -> None:
@@ -317,7 +314,6 @@ def failures(
 
 @forward.command()
 @_failure_options
-@exit_with_message(WebhooksError)
 def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> None:
     """Deliver failures again: those of SEQUENCES, or all.
 
@@ -341,7 +337,6 @@ def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> No
 @forward.command()
 @_failure_options
 @confirmed_removal
-@exit_with_message(WebhooksError)
 def discard(
     *,
     sequences: tuple[int, ...],

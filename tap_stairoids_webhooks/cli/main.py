@@ -18,9 +18,14 @@ from stairoids_common.text import write_utf8
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.forward import forward
 from tap_stairoids_webhooks.cli.serve import serve
+from tap_stairoids_webhooks.exceptions import WebhooksError
 
 
-@click.group(cls=Program, context_settings=CONTEXT_SETTINGS)
+class _Webhooks(Program):
+    expected_errors = (WebhooksError,)
+
+
+@click.group(cls=_Webhooks, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Receive the webhooks of Stairoids, and manage the received events.

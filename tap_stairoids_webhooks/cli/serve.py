@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stairoids_common.cli import discard_stdout, exit_with_message
+from stairoids_common.cli import discard_stdout
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.forward import forwarding
 from tap_stairoids_webhooks.cli.options import receiver_options
 from tap_stairoids_webhooks.environment import ReceiverSettings
-from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.log_lines import LogLine, log_to_stderr
 from tap_stairoids_webhooks.posix_signals import handled_by
 
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @receiver_options()
-@exit_with_message(WebhooksError)
 def serve(**values: Any) -> None:
     """Receive deliveries: verify and store each one, then respond 200.
 

@@ -13,7 +13,6 @@ import click
 
 from stairoids_common.cli import (
     confirmed_removal,
-    exit_with_message,
     format_option,
     older_than_option,
     print_table,
@@ -23,7 +22,7 @@ from stairoids_common.text import counted
 from stairoids_common.time import timestamp
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.cli.options import receiver_options
-from tap_stairoids_webhooks.exceptions import ConfigError, WebhooksError
+from tap_stairoids_webhooks.exceptions import ConfigError
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.store.statistics import Statistics
@@ -34,7 +33,6 @@ store_url_option = receiver_options("store_url")
 @click.command()
 @store_url_option
 @format_option()
-@exit_with_message(WebhooksError)
 def stats(*, store_url: str, output_format: str) -> None:
     """Count the events of the store, and the deliveries that were refused.
 
@@ -113,7 +111,6 @@ def _rows(found: Statistics) -> list[tuple[str, int, str]]:
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
 @store_url_option
-@exit_with_message(WebhooksError)
 def import_file(*, file: IO[bytes], store_url: str) -> None:
     """Store deliveries that were logged elsewhere.
 
@@ -171,7 +168,6 @@ def import_file(*, file: IO[bytes], store_url: str) -> None:
 )
 @store_url_option
 @confirmed_removal
-@exit_with_message(WebhooksError)
 def prune(
     *,
     older_than: datetime,
@@ -237,7 +233,6 @@ def _forget(store_url: str, names: Sequence[str]) -> None:
 @click.argument("consumer")
 @store_url_option
 @confirmed_removal
-@exit_with_message(WebhooksError)
 def forget(
     *, consumer: str, store_url: str, is_confirmed: Callable[[str], bool]
 ) -> None:
@@ -265,7 +260,6 @@ def forget(
 @click.option("--contact-id", help="Id of the person at Stairoids.")
 @store_url_option
 @confirmed_removal
-@exit_with_message(WebhooksError)
 def erase(
     *,
     email: str | None,
@@ -295,7 +289,6 @@ def erase(
 
 @click.command()
 @store_url_option
-@exit_with_message(WebhooksError)
 def restored(*, store_url: str) -> None:
     """Declare that the store was restored from a backup.
 

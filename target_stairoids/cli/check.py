@@ -13,7 +13,7 @@ from stairoids_common.cli import TEXT_FILE
 from stairoids_common.config_errors import repaired
 from stairoids_common.error_ids import with_id
 from stairoids_common.text import counted, one_line
-from target_stairoids.cli.options import clear_errors, config_option, online_option
+from target_stairoids.cli.options import config_option, online_option
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.reporting.next_steps import with_configs
 
@@ -27,7 +27,6 @@ from target_stairoids.reporting.next_steps import with_configs
 )
 @online_option
 @config_option()
-@clear_errors
 def check(
     config_inputs: Sequence[str], catalog: TextIO | None, *, online: bool
 ) -> None:

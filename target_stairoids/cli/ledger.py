@@ -305,7 +305,6 @@ def copy(ledger: Ledger, url: str) -> None:
 @ledger.command()
 @options.messages_argument
 @options.config_option()
-@options.clear_errors
 def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
     """Remember records as sent, and send nothing.
 
@@ -333,7 +332,6 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
 @options.config_option()
 @click.option("--dry-run", is_flag=True, help="Only compare and count. Write nothing.")
 @click.option("--incomplete", is_flag=True, help="Write though records are missing.")
-@options.clear_errors
 def rebuild(
     config_inputs: Sequence[str], messages: TextIO, *, dry_run: bool, incomplete: bool
 ) -> None:

@@ -5,9 +5,13 @@ Each command imports its modules when it runs, so that `--help` stays quick.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+from typing_extensions import override
 
 from stairoids_common import cli
+from stairoids_common.error_ids import fail
 from stairoids_common.singer import log_safely
 from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check, schema
@@ -15,10 +19,11 @@ from target_stairoids.cli.compare import find, reconcile
 from target_stairoids.cli.dead_letters import dead_letters
 from target_stairoids.cli.ledger import ledger
 from target_stairoids.cli.mapping import suggest, test
-from target_stairoids.cli.options import config_option
+from target_stairoids.cli.options import config_option, warnings_only
 from target_stairoids.cli.preview import explain, preview
 from target_stairoids.cli.report import report
 from target_stairoids.cli.send import send
+from target_stairoids.exceptions import StairoidsError
 
 _EXAMPLES = """\b
 Before the first run:
@@ -55,13 +60,29 @@ Exit codes:
 """
 
 
-@click.group(cls=cli.Program, epilog=_EXAMPLES, context_settings=cli.CONTEXT_SETTINGS)
+class _Signals(cli.Program):
+    expected_errors = (StairoidsError,)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UnicodeDecodeError:
+            fail(
+                "The input is not text in UTF-8. Save it in UTF-8. In PowerShell, "
+                "write it with `| Out-File -Encoding utf8`."
+            )
+
+
+@click.group(cls=_Signals, epilog=_EXAMPLES, context_settings=cli.CONTEXT_SETTINGS)
 @cli.version_option
 @config_option(is_of_group=True)
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Preview, check and report the signals of target-stairoids."""
     write_utf8()
     log_safely()
+    context.with_resource(warnings_only())
 
 
 _COMMANDS = (

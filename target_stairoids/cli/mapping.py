@@ -10,7 +10,7 @@ import click
 
 from stairoids_common.cli import TEXT_FILE, format_option
 from stairoids_common.text import one_line, visible
-from target_stairoids.cli.options import clear_errors, config_option, messages_argument
+from target_stairoids.cli.options import config_option, messages_argument
 from target_stairoids.exceptions import MessageError
 
 
@@ -18,7 +18,6 @@ from target_stairoids.exceptions import MessageError
 @messages_argument
 @format_option("yaml", "json", help="YAML with the reasons, or JSON for a config file.")
 @config_option(required=False)
-@clear_errors
 def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) -> None:
     """Print the inferred mapping, as a start for your own.
 
@@ -50,7 +49,6 @@ def suggest(config_inputs: Sequence[str], messages: TextIO, output_format: str) 
 @click.command()
 @click.argument("tests", type=TEXT_FILE)
 @config_option()
-@clear_errors
 def test(config_inputs: Sequence[str], tests: TextIO) -> None:
     """Run a file of mapping tests, without key and network.
 

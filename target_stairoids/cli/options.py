@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import click
 
-from stairoids_common.cli import TEXT_FILE, exit_with_message
+from stairoids_common.cli import TEXT_FILE
 from stairoids_common.config import NO_CONFIG, default_inputs
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, one_line
-from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
+from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import clean_email
 
 _CONFIG = f"{__name__}.config"  # in click's `meta`: the config of an outer command
@@ -90,8 +90,10 @@ def config_option(
 
 
 @contextmanager
-def _each_warning_once() -> Iterator[None]:
-    """Log each warning about the config once, because a command may read it twice."""
+def warnings_only() -> Iterator[None]:
+    """Log warnings only. One about the config comes once, also if it is read twice."""
+    for name in ("target-stairoids", "target_stairoids"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
@@ -104,25 +106,6 @@ def _each_warning_once() -> Iterator[None]:
             logger.addFilter(is_new)
             filters.callback(logger.removeFilter, is_new)
         yield
-
-
-def clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Let an expected error end a command with one sentence, and log warnings only."""
-
-    @functools.wraps(command)
-    def quiet(*args: Any, **options: Any) -> None:
-        for name in ("target-stairoids", "target_stairoids"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        try:
-            with _each_warning_once():
-                command(*args, **options)
-        except UnicodeDecodeError as error:
-            raise MessageError(
-                "The input is not text in UTF-8. Save it in UTF-8. In PowerShell, "
-                "write it with `| Out-File -Encoding utf8`."
-            ) from error
-
-    return exit_with_message(StairoidsError)(quiet)
 
 
 def log_the_run() -> None:
@@ -138,7 +121,6 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
 
     @config_option()
     @functools.wraps(command)
-    @clear_errors
     def opened(config_inputs: Sequence[str], **options: Any) -> None:
         from target_stairoids.ledger import queries
         from target_stairoids.ledger.ledger import Ledger

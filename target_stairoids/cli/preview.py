@@ -59,7 +59,6 @@ _DUPLICATE_ONCE = (
     "table", "json", "markdown", help="A table, JSON, or Markdown for --against."
 )
 @options.config_option()
-@options.clear_errors
 def preview(
     config_inputs: Sequence[str],
     messages: TextIO,
@@ -301,7 +300,6 @@ def _explain(
 )
 @format_option()
 @options.config_option()
-@options.clear_errors
 def explain(
     config_inputs: Sequence[str],
     messages: TextIO,

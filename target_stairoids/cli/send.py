@@ -34,7 +34,6 @@ _OBJECTS = {
 @click.option("--json", "text", help="Send this signal, as the API takes it.")
 @format_option()
 @options.config_option()
-@options.clear_errors
 def send(
     config_inputs: Sequence[str],
     messages: TextIO | None,

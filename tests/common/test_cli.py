@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from stairoids_common.cli import (
+    Program,
     checked_stdout,
-    exit_with_message,
     older_than_option,
     print_table,
     table_of,
 )
+from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import counted, duration
 from tests.support.forks import programs
 from tests.support.programs import COMMANDS
@@ -29,10 +30,6 @@ from tests.support.singer_io import BIN
 
 class RunError(Exception):
     exit_code = 75
-
-
-class InputError(Exception):
-    pass
 
 
 @pytest.mark.parametrize(
@@ -45,22 +42,27 @@ class InputError(Exception):
 def test_expected_error_is_one_line_with_its_exit_code(
     error: Exception, code: int, stderr: str
 ) -> None:
-    @click.command()
-    @exit_with_message(RunError, ValueError)
+    class OneThatFails(Program):
+        expected_errors = (RunError, ValueError)
+
+    @click.group(cls=OneThatFails)
+    def program() -> None:
+        pass
+
+    @program.command()
     def command() -> None:
         raise error
 
-    done = CliRunner().invoke(command)
+    done = CliRunner().invoke(program, ["command"])
 
     assert (done.exit_code, done.stderr, done.stdout) == (code, stderr, "")
 
 
 def test_usage_error_has_exit_code_2() -> None:
     @click.command()
-    @exit_with_message(usage=(InputError,))
     def command() -> None:
         msg = "--key must look like KEY:SCOPE"
-        raise InputError(msg)
+        raise WrongUsageError(msg)
 
     done = CliRunner().invoke(command)
 
