@@ -78,7 +78,7 @@ ALARMING = {
     "too_many_connections",
 }
 
-_RETRY_AFTER = (b"retry-after", b"10")
+RETRY_AFTER = (b"retry-after", b"10")
 _SMALL_BODY_BYTES = 64 * 1024
 _MAX_UNPROVEN_BYTES = 64 * 1024 * 1024
 _KEPT_HEADER_LENGTH = 200
@@ -158,7 +158,7 @@ class ReceiverApp:
             where = traceback.extract_tb(error.__traceback__)[-1]
             at = f"{PurePath(where.filename).name}:{where.lineno}"
             logger.error(LogLine("request failed", error=type(error).__name__, at=at))  # noqa: TRY400 -- a traceback may repeat a part of the body
-            await send_response(send, 503, b"failed", _RETRY_AFTER)
+            await send_response(send, 503, b"failed", RETRY_AFTER)
 
     async def _handle(self, scope: Scope, receive: Receive) -> str:
         if scope["path"] == HEALTH_PATH:
@@ -179,13 +179,13 @@ class ReceiverApp:
                     raise RefusedRequestError(401, "signature_mismatch")
                 return await self._store(body, key_id, head)
         except StoreError:
-            raise RefusedRequestError(503, "store_unavailable", _RETRY_AFTER) from None
+            raise RefusedRequestError(503, "store_unavailable", RETRY_AFTER) from None
         except TimeoutError:
             if body is None:
                 raise RefusedRequestError(
                     408, "too_slow", (b"connection", b"close")
                 ) from None
-            raise RefusedRequestError(503, "store_too_slow", _RETRY_AFTER) from None
+            raise RefusedRequestError(503, "store_too_slow", RETRY_AFTER) from None
 
     def _check_route(self, method: str, path: str) -> None:
         """Refuse other routes, and every delivery while none can be stored."""
@@ -195,9 +195,9 @@ class ReceiverApp:
         if method != "POST":
             raise RefusedRequestError(405, "method_not_allowed", (b"allow", b"POST"))
         if self.draining:
-            raise RefusedRequestError(503, "draining", _RETRY_AFTER)
+            raise RefusedRequestError(503, "draining", RETRY_AFTER)
         if self.disk_full:
-            raise RefusedRequestError(503, "disk_full", _RETRY_AFTER)
+            raise RefusedRequestError(503, "disk_full", RETRY_AFTER)
 
     async def _read(self, receive: Receive) -> bytes:
         """Read the body up to the size limits."""
@@ -219,7 +219,7 @@ class ReceiverApp:
                     counted = size
                     if self.unproven_bytes > _MAX_UNPROVEN_BYTES:
                         raise RefusedRequestError(
-                            503, "too_many_large_bodies", _RETRY_AFTER
+                            503, "too_many_large_bodies", RETRY_AFTER
                         )
                 if not message.get("more_body"):
                     return b"".join(chunks)

@@ -15,6 +15,7 @@ from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import READY_PATH, ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.receiver.app import (
+    RETRY_AFTER,
     Receive,
     ReceiverApp,
     Scope,
@@ -61,8 +62,7 @@ class EmbeddedReceiver:
         try:
             running = await self._start()
         except WebhooksError:
-            retry_after = (b"retry-after", b"10")
-            await send_response(send, 503, b"store_unavailable", retry_after)
+            await send_response(send, 503, b"store_unavailable", RETRY_AFTER)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if path == READY_PATH:
@@ -111,7 +111,7 @@ class _Running:
         self, settings: ReceiverSettings, verifier: Verifier, store: EventStore
     ) -> None:
         self._store = store
-        self.commits = CommitQueue(self._store)
+        self.commits = CommitQueue(store)
         self.app = ReceiverApp(
             verifier=verifier,
             commits=self.commits,
@@ -121,9 +121,9 @@ class _Running:
         self._housekeeping = Housekeeping(
             self.app,
             self.commits,
-            self._store.database,
-            interrupts=[self._store.database.interrupt],
-            min_free_bytes=settings.min_free,
+            store.database,
+            [store.database.interrupt],
+            settings.min_free,
         )
         self.commits.start()
         self._task = asyncio.get_running_loop().create_task(self._keep_house())

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH_ROWS = 256
 _SMALL_BATCH_ROWS = 16  # smaller ones would not be committed sooner
-MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_BATCH_BYTES = 8 * 1024 * 1024  # and the rest of the last delivery
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 STUCK_SECONDS = 9.0  # the deliveries have got 503 by then
 _TRY_SECONDS = 1.0
@@ -68,7 +68,6 @@ class CommitQueue:
     ) -> None:
         self._store = store
         self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
-        self._left_over: _Item | None = None
         self._since: deque[float] = deque()  # when each waiting delivery came
         self._busy_since: float | None = None
         self._pause = 0.0  # seconds before the next commit
@@ -220,20 +219,16 @@ class CommitQueue:
 
         The batch is empty if there are only refusals. `queue.Empty` if nothing came.
         """
-        item = self._left_over or self._waiting.get(timeout=_TRY_SECONDS)
-        self._left_over = None
+        item = self._waiting.get(timeout=_TRY_SECONDS)
         time.sleep(self._pause)
         batch: list[_Item] = []
         size = 0
         while item is not None:
             if not isinstance(item, tuple):
                 return batch, item
-            size += len(item[0].body)
-            if batch and size > MAX_BATCH_BYTES:
-                self._left_over = item
-                return batch, {}
             batch.append(item)
-            if len(batch) >= self._most_rows:
+            size += len(item[0].body)
+            if len(batch) >= self._most_rows or size >= MAX_BATCH_BYTES:
                 return batch, {}
             try:
                 item = self._waiting.get_nowait()

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from stairoids_common.time import timestamp
@@ -18,86 +19,78 @@ from tap_stairoids_webhooks.store.schema import Outcome, RefusalCount
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Housekeeping:
     """Checks a receiver. Call `check` every second and `store_refusals` sometimes.
 
     `interrupts` close the connections of a PostgreSQL that does not respond.
     """
 
-    def __init__(
-        self,
-        app: ReceiverApp,
-        commits: CommitQueue,
-        database: Database,
-        *,
-        interrupts: Sequence[Callable[[], None]],
-        min_free_bytes: int,
-    ) -> None:
-        self._app = app
-        self._commits = commits
-        self._database = database
-        self._interrupts = interrupts
-        self._min_free_bytes = min_free_bytes
-        self._reported: Counter[str] = app.counts.copy()
-        self._stored: Counter[str] = Counter()
+    app: ReceiverApp
+    commits: CommitQueue
+    database: Database
+    interrupts: Sequence[Callable[[], None]]
+    min_free_bytes: int
+    _reported: Counter[str] = field(default_factory=Counter)
+    _stored: Counter[str] = field(default_factory=Counter)
 
     def check(self) -> None:
         """Check the disk and the store, and log the new requests."""
         self.check_disk()
-        is_ready = not any(problems_of(self._app, self._commits).values())
-        since = self._app.not_ready_since or timestamp()
-        self._app.not_ready_since = None if is_ready else since
-        if self._commits.is_stuck:
+        is_ready = not any(problems_of(self.app, self.commits).values())
+        since = self.app.not_ready_since or timestamp()
+        self.app.not_ready_since = None if is_ready else since
+        if self.commits.is_stuck:
             logger.error(LogLine("store does not respond"))
-            for interrupt in self._interrupts:
+            for interrupt in self.interrupts:
                 interrupt()
         self.report()
 
     def check_disk(self) -> None:
         """Refuse deliveries while the disk is nearly full."""
-        free = self._database.free_bytes()
-        full = free is not None and free < self._min_free_bytes
-        if full and not self._app.disk_full:
+        free = self.database.free_bytes()
+        full = free is not None and free < self.min_free_bytes
+        if full and not self.app.disk_full:
             logger.error(
                 LogLine(
                     "disk nearly full, deliveries get 503",
                     free_bytes=free,
-                    wanted=self._min_free_bytes,
+                    wanted=self.min_free_bytes,
                 )
             )
-        elif self._app.disk_full and not full:
+        elif self.app.disk_full and not full:
             logger.info(LogLine("disk has room again", free_bytes=free))
-        self._app.disk_full = full
+        self.app.disk_full = full
 
     def report(self) -> None:
         """Log the number of new requests by result, and the last unknown path."""
-        counts = self._app.counts.copy()
+        counts = self.app.counts.copy()
         new = counts - self._reported
         self._reported = counts
         if new:
             level = logging.WARNING if ALARMING & new.keys() else logging.INFO
             fields: dict[str, object] = dict(sorted(new.items()))
             if "not_found" in new:
-                fields["unknown_path"] = self._app.unknown_path
+                fields["unknown_path"] = self.app.unknown_path
             logger.log(level, LogLine("deliveries", **fields))
 
     def store_refusals(self) -> None:
         """Add new refusals to the counts in the store, for `stats`."""
-        if self._commits.failing:
+        if self.commits.failing:
             return  # they would be lost
-        counts = self._app.counts.copy()
+        counts = self.app.counts.copy()
         new = {
             reason: RefusalCount(
                 number=number,
                 last_at=timestamp(
-                    datetime.fromtimestamp(self._app.last_at[reason], UTC)
+                    datetime.fromtimestamp(self.app.last_at[reason], UTC)
                 ),
             )
             for reason, number in (counts - self._stored).items()
             if reason not in {*Outcome}
         }
         if new:
-            self._commits.add_refusals(new)
+            self.commits.add_refusals(new)
         self._stored = counts
 
 

@@ -131,7 +131,7 @@ class Receiver:
                 self.store,
                 store_url,
                 histograms.registry,
-                min_free_bytes=min_free_bytes,
+                min_free_bytes,
             )
             self._opened.callback(status.close)
             interrupts.append(status.interrupt)
@@ -146,8 +146,8 @@ class Receiver:
                 self._app,
                 self._commits,
                 self.store.database,
-                interrupts=interrupts,
-                min_free_bytes=min_free_bytes,
+                interrupts,
+                min_free_bytes,
             ),
             admin=listening,
             on_ready=self._ready,

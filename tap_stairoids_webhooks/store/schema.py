@@ -25,7 +25,7 @@ METADATA = sa.MetaData()
 EVENTS = sa.Table(
     "webhook_events",
     METADATA,
-    sa.Column("sequence", BIG_ID, primary_key=True, autoincrement=True),
+    *key("sequence", kind=BIG_ID),
     *required(sa.Text, "dedupe_key", "variant"),
     *optional(sa.Text, "event", "event_id", "malformed"),
     *required(sa.Boolean, "conflict"),
@@ -57,7 +57,7 @@ PRUNED = sa.Table(
 ERASURES = sa.Table(
     "webhook_erasures",
     METADATA,
-    sa.Column("number", BIG_ID, primary_key=True, autoincrement=True),
+    *key("number", kind=BIG_ID),
     *required(sa.BigInteger, "sequence"),
     *optional(sa.Text, "event", "event_id"),
     *required(sa.Text, "received_at", "body_sha256", "erased_at"),
@@ -90,7 +90,7 @@ FORWARDS = sa.Table(
     "webhook_forwards",
     METADATA,
     *key("consumer"),
-    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    *key("sequence", kind=sa.BigInteger),
     *required(sa.Text, "lane"),
     *required(sa.Integer, "attempts"),
     *required(sa.Double, "due_at"),

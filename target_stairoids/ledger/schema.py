@@ -32,7 +32,7 @@ _CHANGE = sa.text("(SELECT COALESCE(MAX(sequence), 0) + 1 FROM stairoids_runs)")
 runs = sa.Table(
     "stairoids_runs",
     metadata,
-    sa.Column("run", BIG_ID, primary_key=True, autoincrement=True),
+    *key("run", kind=BIG_ID),
     *required(sa.Text, "scope", "source", "started_at"),
     *optional(sa.Text, "ended_at", "end_reason", "report"),
     sa.Column("exit_code", sa.SmallInteger),
@@ -43,7 +43,7 @@ runs = sa.Table(
 streams = sa.Table(
     "stairoids_streams",
     metadata,
-    sa.Column("stream", sa.Integer, primary_key=True, autoincrement=True),
+    *key("stream", kind=sa.Integer),
     *required(sa.Text, "scope", "name"),
     sa.Column("alias", sa.Text),  # its keys are made with; null if it is the name
     sa.Column("complete_run", BIG_ID),  # the newest run that settled all its input
@@ -112,7 +112,7 @@ settled_signal = sa.Index("stairoids_settled_signal", settled.c.signal_id)
 signals = sa.Table(
     "stairoids_signals",
     metadata,
-    sa.Column("sequence", BIG_ID, primary_key=True, autoincrement=True),
+    *key("sequence", kind=BIG_ID),
     *required(sa.Integer, "stream"),
     *optional(sa.Text, "signal_id", "account_id", "contact_id"),
     *required(sa.Text, "type", "source"),
@@ -162,7 +162,7 @@ claims = sa.Table(
 dead_letters = sa.Table(
     "stairoids_dead_letters",
     metadata,
-    sa.Column("id", BIG_ID, primary_key=True, autoincrement=True),
+    *key("id", kind=BIG_ID),
     *required(_Digest, "entity", "state_digest"),
     *required(sa.Integer, "stream", "attempts"),
     *required(sa.Text, "mapping", "stream_name", "outcome", "reason"),

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import (
@@ -102,32 +103,25 @@ class StoreReads:
             found.cancel()
 
 
+@dataclass(eq=False)
 class ReceiverStatus(Collector):
     """The status of a running receiver; `reads` runs the functions that read the store.
 
     The store is opened again to read, so that no response waits for a commit.
     """
 
-    def __init__(
-        self,
-        app: ReceiverApp,
-        commits: CommitQueue,
-        store: EventStore,
-        store_url: str,
-        registry: CollectorRegistry,
-        *,
-        min_free_bytes: int,
-    ) -> None:
-        self.min_free_bytes = min_free_bytes
-        self.app = app
-        self.commits = commits
-        self._store = store
-        self._store_url = store_url
+    app: ReceiverApp
+    commits: CommitQueue
+    store: EventStore
+    store_url: str
+    registry: CollectorRegistry
+    min_free_bytes: int
+
+    def __post_init__(self) -> None:
         self._reader: EventStore | None = None
         self._opening = threading.Lock()
         self.reads = StoreReads()
-        self._registry = registry
-        registry.register(self)
+        self.registry.register(self)
 
     def readiness(self) -> dict[str, Any]:
         """Return whether deliveries are accepted now, with the reasons."""
@@ -139,7 +133,7 @@ class ReceiverStatus(Collector):
             "queue": commits.waiting,
             "queue_oldest_seconds": commits.oldest_seconds,
             "queue_bytes": commits.waiting_bytes,
-            "free_bytes": self._store.database.free_bytes(),
+            "free_bytes": self.store.database.free_bytes(),
             "seconds_since_commit": None if last is None else time.time() - last,
         }
 
@@ -147,12 +141,12 @@ class ReceiverStatus(Collector):
         """Return the store, opened to read."""
         with self._opening:
             if self._reader is None:
-                self._reader = EventStore.open_read_only(self._store_url)
+                self._reader = EventStore.open_read_only(self.store_url)
             return self._reader
 
     def metrics(self) -> bytes:
         """Return the metrics as text; reads the store, so not for an event loop."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)
 
     def interrupt(self) -> None:
         """Close connections on which a response waits."""
@@ -190,7 +184,7 @@ class ReceiverStatus(Collector):
         for name, (text, value) in gauges.items():
             if value is not None:
                 yield GaugeMetricFamily(_PREFIX + name, text, value=float(value))
-        sizes = self._store.database.sizes()
+        sizes = self.store.database.sizes()
         yield _family("store_bytes", "Size on disk.", GaugeMetricFamily, part=sizes)
         found_lags = self._lags()
         of_consumers: dict[str, tuple[str, Callable[[Lag], int | None]]] = {
