@@ -394,7 +394,8 @@ def copy(
             copied[table.name] = 0
             query = sa.select(table).execution_options(yield_per=_AT_ONCE)
             for rows in reading.execute(query).mappings().partitions():
-                writing.write(sa.insert(table), [dict(row) for row in rows])
+                values = [dict(row) for row in rows]
+                writing.connection.execute(sa.insert(table), values)
                 copied[table.name] += len(rows)
         replace_secret(writing.connection, source.secret)
         writing.advance_counters()

@@ -8,10 +8,8 @@ them. The sync log of signals holds their keys.
 from __future__ import annotations
 
 import secrets
-from functools import lru_cache
 
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from stairoids_common.database import BIG_ID, key, optional, required
 from target_stairoids.exceptions import LedgerError
@@ -210,27 +208,16 @@ def is_created(connection: sa.Connection) -> bool:
 
 def create(connection: sa.Connection) -> None:
     """Create the tables, unless a release has done so."""
-    meta.create(connection, checkfirst=True)
-    if connection.scalar(sa.select(meta.c.value)) is None:
-        for index in (settled_signal, latest_person):
-            # Only now, because these options import all drivers of their dialect.
-            first = index.columns[0].is_not(None)
-            index.dialect_kwargs[f"{connection.dialect.name}_where"] = first
-        for statement in _definitions(connection.dialect):
-            connection.exec_driver_sql(statement)
-        rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
-        for name, value in rows.items():
-            connection.execute(sa.insert(meta).values(name=name, value=value))
-
-
-@lru_cache(maxsize=1)
-def _definitions(dialect: sa.Dialect) -> list[str]:
-    """Return the statements that create the tables; it takes longer than they do."""
-    parts: list[CreateTable | CreateIndex] = []
-    for table in metadata.sorted_tables:
-        if table is not meta:
-            parts += [CreateTable(table), *map(CreateIndex, table.indexes)]
-    return [str(part.compile(dialect=dialect)) for part in parts]
+    if is_created(connection):
+        return
+    for index in (settled_signal, latest_person):
+        # Only now, because these options import all drivers of their dialect.
+        first = index.columns[0].is_not(None)
+        index.dialect_kwargs[f"{connection.dialect.name}_where"] = first
+    metadata.create_all(connection, checkfirst=False)
+    rows = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32)}
+    values = [{"name": name, "value": value} for name, value in rows.items()]
+    connection.execute(sa.insert(meta), values)
 
 
 def checked_secret_of(connection: sa.Connection) -> bytes:

@@ -314,8 +314,7 @@ class Transaction:
         An unfinished baseline stays one, unless a person lets it pass.
         """
         may_go = ~checks.c.name.startswith(UNFINISHED) | checks.c.is_allowed
-        if streams:
-            self.write(sa.delete(checks).where(self._checks_of(*streams) & may_go))
+        self.write(sa.delete(checks).where(self._checks_of(*streams) & may_go))
 
     def baselines_began(self, stream: str, mappings: Collection[str]) -> None:
         """Note that the baselines of mappings are unfinished."""
@@ -336,9 +335,9 @@ class Transaction:
         if rows:
             lookup.execute(self.connection, text, rows)
 
-    def write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> int:  # noqa: ANN401 - any SQL statement
+    def write(self, statement: Any) -> int:  # noqa: ANN401 - any SQL statement
         """Execute a statement; return how many rows it changed."""
-        return int(self.connection.execute(statement, rows).rowcount)
+        return int(self.connection.execute(statement).rowcount)
 
 
 def _is_same_claim(key: Key, person: Person, version: Version) -> bool:
