@@ -8,7 +8,7 @@ hardly waits. Nothing can be stored during `compact`, which takes long.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -33,7 +33,7 @@ class Pruned:
 
     removed: int
     kept: int
-    kept_for: Mapping[str, int] = field(default_factory=dict)
+    kept_for: Mapping[str, int]
 
 
 def forget_digests(url: str, *, before: str) -> None:

@@ -52,7 +52,6 @@ _HINTS: dict[int | None, str] = {
     402: " The workspace needs a plan or a paid invoice.",
     407: " The proxy needs a password, as in `https_proxy=http://me:secret@proxy`.",
 }
-_UNCLEAR_STATUSES = {408, 500, 502, 504}
 _SUCCESSES = {ResponseKind.ACCEPTED, ResponseKind.FOREIGN}
 
 
@@ -172,7 +171,7 @@ def kind_of(status: int, *, asks_to_return: bool) -> ResponseKind:
         return ResponseKind.THROTTLED
     if status == 503 and asks_to_return:
         return ResponseKind.NOT_SENT
-    if status in _UNCLEAR_STATUSES or status >= 500 or status < 200:
+    if status == 408 or status >= 500 or status < 200:
         return ResponseKind.UNKNOWN
     return ResponseKind.REJECTED
 
@@ -273,12 +272,9 @@ class Client:
         """Read within twice the timeout, however slowly the host name or parts come."""
 
         def read() -> Response:
-            session = self._of_thread.session
-            try:
+            with self._of_thread.session as session:
                 request = requests.Request("GET", url, **parts)
                 return self._send(session.prepare_request(request))
-            finally:
-                session.close()
 
         try:
             return http.within(2 * self._timeout, read, is_over=self._is_over)
@@ -403,9 +399,8 @@ def _until_reset(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds until `X-RateLimit-Reset`, if the quota is spent."""
     if _whole(headers.get("X-RateLimit-Remaining")) != 0:
         return None
-    reset = _whole(headers.get("X-RateLimit-Reset"))
-    wait = None if reset is None else reset - now.timestamp()
-    return wait if wait is not None and 0 < wait <= _LONGEST_RESET else None
+    wait = (_whole(headers.get("X-RateLimit-Reset")) or 0) - now.timestamp()
+    return wait if 0 < wait <= _LONGEST_RESET else None
 
 
 def _whole(text: str | None) -> int | None:
