@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote, unquote
@@ -99,6 +99,7 @@ class _Head:
     kept: dict[str, str]
 
 
+@dataclass(eq=False, kw_only=True)
 class ReceiverApp:
     """The ASGI application behind the public listener.
 
@@ -114,27 +115,22 @@ class ReceiverApp:
             are accepted. `Housekeeping` sets it.
     """
 
-    def __init__(
-        self,
-        *,
-        verifier: Verifier,
-        commits: CommitQueue,
-        path: str = DEFAULT_PATH,
-        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
-    ) -> None:
-        self._verifier = verifier
-        self._commits = commits
-        self._paths = {unquote(path.removesuffix("/") or path), ALIAS_PATH}
-        self._max_body_bytes = max_body_bytes
-        self.unproven_bytes = 0
-        self.counts: Counter[str] = Counter()
-        self.last_at: dict[str, float] = {}
-        self.keys: Counter[str] = Counter()
-        self.key_ids = verifier.key_ids
-        self.unknown_path = ""
-        self.draining = False
-        self.disk_full = False
-        self.not_ready_since: str | None = None
+    verifier: Verifier
+    commits: CommitQueue
+    path: str = DEFAULT_PATH
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    counts: Counter[str] = field(default_factory=Counter)
+    last_at: dict[str, float] = field(default_factory=dict)
+    keys: Counter[str] = field(default_factory=Counter)
+    unproven_bytes: int = 0
+    unknown_path: str = ""
+    draining: bool = False
+    disk_full: bool = False
+    not_ready_since: str | None = None
+
+    def __post_init__(self) -> None:
+        path = self.path.removesuffix("/") or self.path
+        self._paths = {unquote(path), ALIAS_PATH}
 
     def count(self, result: str) -> None:
         """Count the result of a request."""
@@ -168,13 +164,13 @@ class ReceiverApp:
             raise RefusedRequestError(405, "method_not_allowed", allowed)
         self._check_route(scope["method"], scope["path"])
         head = _head_of(scope["headers"])
-        if head.length > self._max_body_bytes:
+        if head.length > self.max_body_bytes:
             raise RefusedRequestError(413, "too_large")
         body = None
         try:
             async with asyncio.timeout(RESPONSE_SECONDS):
                 body = await self._read(receive)
-                key_id = self._verifier.key_id_for(body, head.signature)
+                key_id = self.verifier.key_id_for(body, head.signature)
                 if key_id is None:
                     raise RefusedRequestError(401, "signature_mismatch")
                 return await self._store(body, key_id, head)
@@ -210,7 +206,7 @@ class ReceiverApp:
                     raise ConnectionError
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
-                if size > self._max_body_bytes:
+                if size > self.max_body_bytes:
                     raise RefusedRequestError(413, "too_large")
                 # Only large bodies share a budget, so that their senders cannot
                 # keep out the usual small bodies.
@@ -240,7 +236,7 @@ class ReceiverApp:
             headers=head.kept,
             event=event,
         )
-        outcome = await self._commits.submit(delivery)
+        outcome = await self.commits.submit(delivery)
         self.count(outcome)
         self.keys[key_id] += 1
         return outcome

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
@@ -49,6 +50,7 @@ _FAST_COMMIT_SECONDS = 0.006
 _MAX_PAUSE_SECONDS = 0.005
 
 
+@dataclass(eq=False)
 class CommitQueue:
     """Commits deliveries of the event loop in a thread. Only this thread appends.
 
@@ -59,24 +61,19 @@ class CommitQueue:
         last_commit_at: Unix time of the last commit; None for never.
     """
 
-    def __init__(
-        self,
-        store: EventStore,
-        *,
-        last_commit_at: float | None = None,
-        on_commit: Callable[[int, float], None] | None = None,
-    ) -> None:
-        self._store = store
+    store: EventStore
+    last_commit_at: float | None = None
+    on_commit: Callable[[int, float], None] | None = None
+    waiting_bytes: int = 0
+    failing: bool = False
+    failure: str = ""
+
+    def __post_init__(self) -> None:
         self._waiting: queue.SimpleQueue[_Item | _Refusals | None] = queue.SimpleQueue()
         self._since: deque[float] = deque()  # when each waiting delivery came
         self._busy_since: float | None = None
         self._pause = 0.0  # seconds before the next commit
         self._most_rows = MAX_BATCH_ROWS  # in the next commit
-        self.waiting_bytes = 0
-        self.failing = False
-        self.failure = ""
-        self.last_commit_at = last_commit_at
-        self._on_commit = on_commit
         self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
 
     @property
@@ -151,7 +148,7 @@ class CommitQueue:
             self._commit(batch)
         if refusals:
             with contextlib.suppress(StoreError):  # logged when a commit fails
-                self._use(lambda: self._store.add_refusals(refusals))
+                self._use(lambda: self.store.add_refusals(refusals))
         return batch is not None
 
     def _use(self, action: Callable[[], list[Outcome] | None]) -> list[Outcome]:
@@ -168,7 +165,7 @@ class CommitQueue:
 
     def _try_store(self) -> None:
         try:
-            self._use(lambda: self._store.try_commit(writes=self.failing))
+            self._use(lambda: self.store.try_commit(writes=self.failing))
         except StoreError as error:
             self._report(error, 0)
         else:
@@ -191,7 +188,7 @@ class CommitQueue:
         began = time.perf_counter()
         try:
             outcomes: list[_Result] = list(
-                self._use(lambda: self._store.append(deliveries))
+                self._use(lambda: self.store.append(deliveries))
             )
         except RowRefusedError as error:
             if len(deliveries) == 1:
@@ -210,8 +207,8 @@ class CommitQueue:
         self._pause = min(slowness / 2, _MAX_PAUSE_SECONDS)
         half = max(_SMALL_BATCH_ROWS, self.waiting // 2)
         self._most_rows = min(half, MAX_BATCH_ROWS)
-        if self._on_commit is not None:
-            self._on_commit(len(deliveries), seconds)
+        if self.on_commit is not None:
+            self.on_commit(len(deliveries), seconds)
         return outcomes
 
     def _next_batch(self) -> tuple[list[_Item] | None, _Refusals]:

@@ -163,7 +163,7 @@ class ReceiverStatus(Collector):
         # From 0, because Prometheus sees no increase in a series that begins with 1.
         results = {**dict.fromkeys(RESULTS, 0), **self.app.counts.copy()}
         yield _family("requests", "Requests by result.", result=results)
-        keys = {key: self.app.keys[key] for key in self.app.key_ids}
+        keys = {key: self.app.keys[key] for key in self.app.verifier.key_ids}
         yield _family("deliveries", "Deliveries by secret.", key_id=keys)
         found = self.readiness()
         gauges = {

@@ -165,7 +165,7 @@ class AdminPages:
             "stored": store.last_sequence(),
             "readiness": readiness,
             "counts": app.counts.copy(),
-            "keys": app.key_ids,
+            "keys": app.verifier.key_ids,
             "days": days,
             "today": str(today),
             "refused": refused,
