@@ -50,7 +50,9 @@ from tap_stairoids_webhooks.store.store import EventStore
 
 logger = logging.getLogger(__name__)
 
-KEEP_ALIVE_SECONDS = 15
+#: Longer than proxies keep idle connections (Google Cloud: 600 s, Caddy: 120 s). If the
+#: receiver closes first, a request that is on its way fails with 502.
+KEEP_ALIVE_SECONDS = 620
 _DRAIN_SECONDS = int(REQUEST_SECONDS) + 2
 _COMMIT_SECONDS = 1.0
 _STOP_SECONDS = 14.0  # after SIGTERM, in every case
