@@ -29,6 +29,7 @@ from stairoids_common.database import (
     name_of,
     parsed_url,
     reason_of,
+    shares_sessions,
 )
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
@@ -44,10 +45,11 @@ _BUSY_SECONDS = 5.0  # below the receiver's own deadline
 _LOG_LIMIT = "journal_size_limit = 67108864"  # bytes
 _CHECKPOINT = "PRAGMA wal_checkpoint(TRUNCATE)"
 #: PostgreSQL ends a session of a frozen process that holds the lock.
-_WRITER_LIMITS = (
-    "-c lock_timeout=5s -c statement_timeout=8s"
-    " -c idle_in_transaction_session_timeout=5s"
-)
+_WRITER_LIMITS = {
+    "lock_timeout": "5s",
+    "statement_timeout": "8s",
+    "idle_in_transaction_session_timeout": "5s",
+}
 #: Notice a server that is gone without a word, in seconds and milliseconds.
 _DEAD_PEER = {
     "connect_timeout": 5,
@@ -218,12 +220,13 @@ class PostgresDatabase:
         self._url = url
         self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self._connections_lock = threading.Lock()  # other threads connect
+        self._is_checked = False  # for a pooler
         self.place = name_of(url)
         self.url = _without_password(url)
 
     def writer(self, *, make: bool) -> sa.Engine:  # noqa: ARG002 -- as for SQLite
         """Return an engine that can write."""
-        return self._engine(f"-c synchronous_commit=on {_WRITER_LIMITS}")
+        return self._engine(synchronous_commit="on", **_WRITER_LIMITS)
 
     def check_encoding(self, connection: sa.Connection) -> None:
         """Raise `ConfigError` if the database cannot store any text."""
@@ -248,11 +251,11 @@ class PostgresDatabase:
     def reader(self) -> sa.Engine:
         """Return an engine that cannot write."""
         engine = self._engine(
-            "-c default_transaction_read_only=on"
+            default_transaction_read_only="on",
             # The statements of a transaction see one state of the store.
-            " -c default_transaction_isolation=repeatable\\ read"
+            default_transaction_isolation="repeatable read",
             # Without statistics PostgreSQL would sort all later events for each page.
-            " -c enable_bitmapscan=off"
+            enable_bitmapscan="off",
         )
         sa.event.listen(engine, "connect", _read_binary)
         return engine
@@ -307,7 +310,7 @@ class PostgresDatabase:
         return {}
 
     def _autocommit(self, failure: str) -> AbstractContextManager[sa.Connection]:
-        engine = self._engine("-c lock_timeout=10s")
+        engine = self._engine(lock_timeout="10s")
         engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         return _autocommit(engine, failure)
 
@@ -317,14 +320,33 @@ class PostgresDatabase:
         with self._autocommit(f"the store {self.place} was not measured") as connection:
             return int(connection.exec_driver_sql(size).scalar_one())
 
-    def _engine(self, options: str) -> sa.Engine:
+    def _check_pooler(self) -> None:
+        """Raise `ConfigError` if a pooler would lend our sessions to other programs."""
+        try:
+            is_shared = shares_sessions(self._url, _DEAD_PEER)
+        except sa.exc.DBAPIError as error:
+            msg = f"the store {self.place} cannot be opened: {reason_of(error)}"
+            raise StoreUnavailableError(msg) from error
+        if is_shared:
+            raise ConfigError(
+                f"the store {self.place} is behind a pooler that shares sessions, such"
+                " as PgBouncer with `pool_mode = transaction`: name PostgreSQL itself,"
+                " or a pooler in session mode"
+            )
+        self._is_checked = True
+
+    def _engine(self, **session: str) -> sa.Engine:
+        if not self._is_checked:
+            self._check_pooler()
         arguments = {
-            "options": f"{options} -c client_encoding=UTF8",
+            "client_encoding": "UTF8",
             # A prepared statement keeps its plan, also after an empty table has grown.
             "prepare_threshold": None,
             **_DEAD_PEER,
         }
-        engine = engine_of(self._url, connect_args=arguments, pool_pre_ping=True)
+        engine = engine_of(
+            self._url, session=session, connect_args=arguments, pool_pre_ping=True
+        )
         sa.event.listen(engine, "connect", self._note)
         return engine
 

@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.schema import LOCK_KEY
 
 #: Options of connections to PostgreSQL. A commit is on disk, and no wait has no end.
@@ -26,10 +25,13 @@ SERVER_OPTIONS: Mapping[str, Any] = {
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,  # milliseconds
-        "options": "-c synchronous_commit=on -c lock_timeout=60s"
-        " -c idle_in_transaction_session_timeout=60s"
-        r" -c default_transaction_isolation=read\ committed",
-    }
+    },
+    "session": {
+        "synchronous_commit": "on",
+        "lock_timeout": "60s",
+        "idle_in_transaction_session_timeout": "60s",
+        "default_transaction_isolation": "read committed",
+    },
 }
 
 
@@ -108,26 +110,6 @@ class ServerLeases:
         """Take this process's lease."""
         self._held = self._connect()
         self._held.execute(_TAKE, {"run": run})
-
-    def check_session(self, name: str) -> None:
-        """Raise `LedgerError` if a pooler shares sessions, or commits are not on disk.
-
-        A pooler may give this call another session than the transaction before it.
-        """
-        assert self._held is not None  # noqa: S101 - the lease was just taken
-        if not self._count(self._held):
-            raise LedgerError(
-                f"The ledger {name} is behind a pooler that shares sessions, such as "
-                "PgBouncer with `pool_mode = transaction`. Each run needs a session of "
-                "its own. Name PostgreSQL itself, or a pooler in session mode, in "
-                "`ledger_url`."
-            )
-        if self._held.scalar(text("SHOW synchronous_commit")) == "off":
-            raise LedgerError(
-                f"The ledger {name} has `synchronous_commit = off`, and its pooler "
-                "ignores the option `synchronous_commit=on` of a connection. Set it in "
-                "the database or the pooler."
-            )
 
     def lives(self, run: int) -> bool:
         """Return whether a process holds the lease of a run."""

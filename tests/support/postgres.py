@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
+import subprocess
 import tempfile
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import create_engine, text
+
+from tests.support.page_shell import a_free_port
+from tests.support.singer_io import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,3 +53,34 @@ def autocommit(url: str) -> Iterator[Connection]:
     with engine.connect() as connection:
         yield connection
     engine.dispose()
+
+
+@contextmanager
+def a_pooler(server: str, mode: str) -> Iterator[str]:
+    """Start PgBouncer before a server, and yield the URL of a database behind it."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("no PgBouncer here: apt-get install pgbouncer")
+    folder = Path(parse_qs(urlsplit(server).query)["host"][0])
+    # Not in the folder of pytest, which closes it to the user of the server.
+    home, port = Path(tempfile.mkdtemp(prefix="pgbouncer-")), a_free_port()
+    home.chmod(0o755)
+    config = home / "pgbouncer.ini"
+    config.write_text(
+        f"[databases]\n* = host={folder} user=postgres\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\npool_mode = {mode}\nuser = {folder.owner()}\n"
+    )
+    process = subprocess.Popen([program, config], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _is_open(port))
+        yield f"postgresql://postgres@127.0.0.1:{port}{urlsplit(server).path}"
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(home)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

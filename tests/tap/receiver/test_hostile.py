@@ -252,12 +252,14 @@ def test_idle_connections_make_room_first(
 @pytest.mark.soak
 def test_idle_connection_of_a_proxy_is_kept(store_url: str) -> None:
     health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
-        with socket.create_connection(address_of(receiver), timeout=60) as proxy:
-            for seconds in (0, 125):  # Caddy keeps an idle connection for 120
-                assert select.select([proxy], [], [], seconds)[0] == []  # not closed
-                proxy.sendall(health)
-                assert status_from(proxy) == 200
+    with (
+        Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
+        socket.create_connection(address_of(receiver), timeout=60) as proxy,
+    ):
+        for seconds in (0, 125):  # Caddy keeps an idle connection for 120
+            assert select.select([proxy], [], [], seconds)[0] == []  # not closed
+            proxy.sendall(health)
+            assert status_from(proxy) == 200
 
 
 @pytest.mark.slow

@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy as sa
 from typing_extensions import override
 
-from tap_stairoids_webhooks.exceptions import StoreMissingError
+from tap_stairoids_webhooks.exceptions import ConfigError, StoreMissingError
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
 from tap_stairoids_webhooks.store.leases import lease_of
 from tap_stairoids_webhooks.store.store import EventStore, _append
-from tests.support.postgres import autocommit
+from tests.support.postgres import a_pooler, autocommit
 from tests.support.webhook_builders import SECRET, a_body, a_delivery
 from tests.tap.receiver.test_app import post
 
@@ -31,6 +31,25 @@ def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
         responses = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
 
     assert responses == ["stored", "duplicate"]
+
+
+def test_store_is_refused_behind_a_pooler_that_shares_sessions(
+    postgres_url: str,
+) -> None:
+    """The settings of its sessions would change those of other programs."""
+    with (
+        a_pooler(postgres_url, "transaction") as url,
+        pytest.raises(ConfigError, match="is behind a pooler that shares sessions"),
+    ):
+        EventStore.create(url)
+
+
+def test_store_is_used_behind_a_pooler_of_sessions(postgres_url: str) -> None:
+    with a_pooler(postgres_url, "session") as url:
+        with EventStore.create(url) as store:
+            store.append([a_delivery(a_body())])
+        with EventStore.open_read_only(url) as store:
+            assert store.last_sequence() == 1
 
 
 def test_options_of_the_url_and_the_environment_count(

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -22,8 +17,8 @@ from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.commands import command
-from tests.support.page_shell import a_free_port
 from tests.support.paths import ROOT
+from tests.support.postgres import a_pooler
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -34,8 +29,6 @@ from tests.support.singer_io import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from stairoids_sandbox import Sandbox
 
 pytestmark = pytest.mark.slow
@@ -237,58 +230,20 @@ def test_connection_that_breaks_off_in_a_statement_ends_a_run_with_75(
     assert lost.value.exit_code == 75
 
 
-@pytest.fixture
-def pooler(postgres: str) -> Iterator[Callable[[str], str]]:
-    """Start PgBouncer in a mode, and return the URL of a ledger behind it."""
-    program = shutil.which("pgbouncer")
-    if program is None:
-        pytest.skip("no PgBouncer here: apt-get install pgbouncer")
-    folder = Path(parse_qs(urlsplit(postgres).query)["host"][0])
-    # Not in the folder of pytest, which closes it to the user of the server.
-    home = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    home.chmod(0o755)
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start(mode: str) -> str:
-        port, config = a_free_port(), home / "pgbouncer.ini"
-        config.write_text(
-            f"[databases]\npostgres = host={folder} user=postgres\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = any\npool_mode = {mode}\nuser = {folder.owner()}\n"
-            "ignore_startup_parameters = options,extra_float_digits\n"
-        )
-        running.append(subprocess.Popen([program, config], stderr=subprocess.DEVNULL))
-        wait_until(lambda: is_open(port))
-        return f"postgresql://postgres@127.0.0.1:{port}/postgres"
-
-    yield start
-    for process in running:
-        process.terminate()
-        process.wait()
-    shutil.rmtree(home)
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_transaction_pooler_is_refused_before_anything_is_sent(
-    sandbox: Sandbox, target: TargetUnderTest, pooler: Callable[[str], str]
+    sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
 ) -> None:
-    url = pooler("transaction")
-
-    run = target.run(a_schema(), a_record(1), a_state(), ledger_url=url)
+    with a_pooler(postgres_url, "transaction") as url:
+        run = target.run(a_schema(), a_record(1), a_state(), ledger_url=url)
 
     assert (run.exit_code, run.states) == (1, [])
     assert "is behind a pooler that shares sessions" in run.error
     assert not sandbox.requests
 
 
-def test_session_pooler_is_accepted(
-    target: TargetUnderTest, pooler: Callable[[str], str]
-) -> None:
-    run = target.run(a_schema(), a_record(1), ledger_url=pooler("session"))
+def test_session_pooler_is_accepted(target: TargetUnderTest, postgres_url: str) -> None:
+    with a_pooler(postgres_url, "session") as url:
+        run = target.run(a_schema(), a_record(1), ledger_url=url)
 
     assert (run.exit_code, run.outcomes) == (0, {"accepted": 1})
 
