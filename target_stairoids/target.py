@@ -42,12 +42,7 @@ from target_stairoids.exceptions import (
     StairoidsError,
 )
 from target_stairoids.input import AT_ONCE, batch_records, read_messages
-from target_stairoids.mapping.schema import (
-    bookmark_column,
-    check_message,
-    schema_from,
-    source_in,
-)
+from target_stairoids.mapping.schema import check_message, schema_from
 from target_stairoids.settings import Settings, config_schema
 from target_stairoids.sinks import SignalSink, check_names
 
@@ -185,12 +180,9 @@ class TargetStairoids(StairoidsPlugin, Target):
     def _process_schema_message(self, message_dict: dict[str, Any]) -> None:
         self._assert_line_requires(message_dict, requires={"stream", "schema"})
         check_message(message_dict)
-        stream, keys = message_dict["stream"], message_dict.get("key_properties") or []
+        stream, schema = message_dict["stream"], schema_from(message_dict)
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         message_dict["schema"].setdefault("properties", {})
-        bookmarks = [b for b in message_dict.get("bookmark_properties") or () if b]
-        bookmark, source = bookmark_column(bookmarks, keys), source_in(message_dict)
-        schema = schema_from(message_dict)
         columns = None if schema.is_open else schema.properties
         with _schema_errors(stream):
             super()._process_schema_message(message_dict)
@@ -201,7 +193,7 @@ class TargetStairoids(StairoidsPlugin, Target):
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)
                 assert isinstance(sink, SignalSink)  # noqa: S101 - the only class there is
-                sink.follow(stream_map, bookmark, source)
+                sink.follow(stream_map, schema.bookmark, schema.source)
         self._routes.clear()
 
     @override

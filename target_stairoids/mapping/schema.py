@@ -203,12 +203,6 @@ def _allows_more(schema: Mapping[str, Json]) -> bool:
     return schema.get("additionalProperties") not in (None, False)
 
 
-def source_in(message: Mapping[str, Json]) -> str | None:
-    """Return the source that a SCHEMA message from the ledger names; None if none."""
-    found = message.get(SOURCE_FIELD)
-    return found if isinstance(found, str) and found else None
-
-
 def schema_from(message: Mapping[str, Json]) -> StreamSchema:
     """Return the parts of a SCHEMA message, from a tap or from the ledger."""
     schema = message.get("schema") or {}
@@ -216,22 +210,24 @@ def schema_from(message: Mapping[str, Json]) -> StreamSchema:
     properties = schema.get("properties") or {}
     allows_more = _allows_more(schema)
     is_open = allows_more or not properties
+    source = message.get(SOURCE_FIELD)
     return StreamSchema(
         name=message.get("stream", ""),
         properties=properties,
         key_properties=keys,
         bookmark=bookmark_column(message.get("bookmark_properties") or (), keys),
         allows_more=allows_more,
-        source=source_in(message),
+        source=source if isinstance(source, str) and source else None,
         log_columns=LOG_COLUMNS if is_open else LOG_COLUMNS & properties.keys(),
     )
 
 
 def bookmark_column(bookmarks: Sequence[str], keys: Sequence[str]) -> str | None:
     """Return the bookmark column that orders the states of an entity; None if none."""
-    if len(bookmarks) != 1 or bookmarks[0] in keys or bookmarks[0].startswith("_sdc_"):
-        return None
-    return bookmarks[0]
+    match [name for name in bookmarks if name]:
+        case [str(name)] if name not in keys and not name.startswith("_sdc_"):
+            return name
+    return None
 
 
 def types_of(schema: Json) -> set[str]:

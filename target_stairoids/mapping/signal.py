@@ -311,12 +311,8 @@ def names_in(signal: bytes) -> list[str]:
 
 
 def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
-    found = {}
-    for name, read in readers.items():
-        value = read(record)
-        if value is not None:
-            found[name] = value
-    return found
+    values = {name: read(record) for name, read in readers.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
