@@ -76,7 +76,6 @@ _BATCH_ENCODINGS = (
 )
 _NO_KEY = "`api_key` is required"
 INPUT_ERRORS = (
-    sdk.InvalidInputLine,
     sdk.MissingKeyPropertiesError,
     sdk.RecordsWithoutSchemaException,
     sdk.StreamMapConfigError,

@@ -96,9 +96,7 @@ def literal_pairs(settings: Settings) -> set[first_run.Pair]:
         if item.type is None or item.suppress:
             continue
         type_ = item.type if isinstance(item.type, str) else item.stream
-        source = (
-            item.source if isinstance(item.source, str) else settings.default_source
-        )
+        source = item.source or settings.default_source
         if not any(mark in f"{source}{type_}" for mark in "{*?["):
             pairs.add((source, type_))
     return pairs

@@ -21,13 +21,11 @@ def as_yaml(preview: Preview) -> str:
     """Return the inferred mappings as the setting `signals`."""
     lines = ["signals:"]
     for stream, mapping, coverage in preview.mappings():
-        is_left_out = mapping.is_left_out
         reason = mapping.not_inferred or "has no field that names a person or company"
-        lines += (
-            _left_out(stream, reason)
-            if is_left_out
-            else _item(stream, mapping, coverage)
-        )
+        if mapping.is_left_out:
+            lines += _left_out(stream, reason)
+        else:
+            lines += _item(stream, mapping, coverage)
     return "\n".join(map(one_line, lines)) + "\n"
 
 
