@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -83,15 +84,12 @@ def json_of(content: str | bytes, *, is_by_hand: bool = True) -> Json:
     A name is twice in an object by mistake, if a person wrote it by hand. Programs
     write such objects too, and mean the last value.
     """
-    too_deep = WrongConfigError("it is nested too deeply")
     pairs = _unique if is_by_hand else None
-    try:
+    with suppress(RecursionError):
         found = json.loads(content, object_pairs_hook=pairs, parse_constant=_not_json)
-    except RecursionError:
-        raise too_deep from None
-    if is_too_deep(found):
-        raise too_deep
-    return found
+        if not is_too_deep(found):
+            return found
+    raise WrongConfigError("it is nested too deeply")
 
 
 def is_too_deep(value: Json) -> bool:

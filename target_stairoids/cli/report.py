@@ -107,8 +107,8 @@ def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
             run.read,
             run.accepted,
             run.requests,
-            _minutes(run.seconds),
-            _minutes(run.quota_seconds),
+            run.seconds and run.seconds / 60,
+            run.quota_seconds and run.quota_seconds / 60,
         )
         for run in runs[-_MAX_RUNS:]
     ]
@@ -123,10 +123,6 @@ def _show_runs(runs: Sequence[PastRun], shown: str) -> None:
     if any(run.read is None for run in runs):
         click.echo("?  a run that has not ended wrote no report. Its outcomes")
         click.echo("   are counted from the ledger.")
-
-
-def _minutes(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds / 60
 
 
 def _show_outcomes(history: RunHistory) -> None:

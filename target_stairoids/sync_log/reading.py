@@ -20,32 +20,19 @@ logger = logging.getLogger(__name__)
 SEQUENCE = "sequence"
 _PAGE = 1_000  # rows of one transaction
 _COUNTS = ("read", "signals", "requests", *(o for o in Outcome if o != "would_send"))
-_KEY = ("key", "key_digest")
-_WHERE = ("origin", "namespace")
-#: Stream -> its primary key and columns. A number and a time are the key, so that a new
-#: ledger has other keys.
-_STREAMS: dict[str, tuple[tuple[str, str], tuple[str, ...]]] = {
-    "signals": (
-        (SEQUENCE, "accepted_at"),
-        (
-            *(SEQUENCE, "signal_id", "account_id", "contact_id", "type", "source"),
-            *("stream", *_KEY, "run", "accepted_at", *_WHERE),
-        ),
-    ),
-    "runs": (
-        ("run", "started_at"),
-        (
-            *("run", SEQUENCE, "started_at", "ended_at", "exit_code", "reason"),
-            *(*_COUNTS, *_WHERE),
-        ),
-    ),
-    "dead_letters": (
-        ("id", "first_at"),
-        (
-            *("id", "stream", "mapping", "outcome", "reason", "first_at", "last_at"),
-            *("attempts", "request_id", *_KEY, *_WHERE),
-        ),
-    ),
+#: The primary key of each stream: a number and a time, so that a new ledger has others.
+_KEYS = {
+    "signals": (SEQUENCE, "accepted_at"),
+    "runs": ("run", "started_at"),
+    "dead_letters": ("id", "first_at"),
+}
+_COLUMNS = {
+    "signals": "sequence signal_id account_id contact_id type source stream key "
+    "key_digest run accepted_at origin namespace",
+    "runs": "run sequence started_at ended_at exit_code reason "
+    f"{' '.join(_COUNTS)} origin namespace",
+    "dead_letters": "id stream mapping outcome reason first_at last_at attempts "
+    "request_id key key_digest origin namespace",
 }
 _NUMBERS = frozenset({SEQUENCE, "id", "run", "exit_code", "attempts", *_COUNTS})
 _ID = "Null if a person resolved an `unknown` dead letter."
@@ -67,7 +54,7 @@ class SyncLog:
     def __init__(self, ledger_url: str) -> None:
         self._url = ledger_url
         self._opened = ExitStack()
-        self.streams = [LogStream(self, name) for name in _STREAMS]
+        self.streams = [LogStream(self, name) for name in _KEYS]
         self.stopped = False
 
     @cached_property
@@ -87,7 +74,7 @@ class LogStream:
     def __init__(self, log: SyncLog, name: str) -> None:
         self._log = log
         self.name = name
-        self.key, self._columns = _STREAMS[name]
+        self.key, self._columns = _KEYS[name], _COLUMNS[name].split()
         properties = {n: _schema_of(n, self.key) for n in self._columns}
         self.schema = {"type": "object", "properties": properties}
         self.is_incremental = SEQUENCE in self._columns
