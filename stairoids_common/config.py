@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
-from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
+from stairoids_common.config_errors import Json, WrongConfigError, json_of, json_problem
 from stairoids_common.environment import (
     SHARED_VARIABLES,
     check_variables,
@@ -25,8 +24,6 @@ from stairoids_common.environment import (
     variable,
     variable_or_file,
 )
-
-Json = Any  # any JSON value; narrowed where it is read
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,13 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from stairoids_common.config_errors import WrongConfigError, config_errors, json_of
-
-Json = Any  # any JSON value; narrowed where it is read
+from stairoids_common.config_errors import (
+    Json,
+    WrongConfigError,
+    config_errors,
+    json_of,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -359,15 +359,14 @@ def rebuild(
         messages.seek(0)
         report, _ = runner.rebuild(config_inputs, messages, dry_run=False)
     outcomes = report.outcomes
-    found, unclear = outcomes.pop(Outcome.ACCEPTED, 0), outcomes[Outcome.UNKNOWN]
-    missing = outcomes.pop(Outcome.WOULD_SEND, 0)
+    compared = Outcome.ACCEPTED, Outcome.WOULD_SEND, Outcome.UNKNOWN
+    found, missing, unclear = (outcomes.pop(outcome, 0) for outcome in compared)
     click.echo(f"found there: {found:,}")
     click.echo(f"not there: {missing:,} (the next run sends them)")
     click.echo(f"ambiguous: {unclear:,} (similar to a signal there, never sent)")
     click.echo(f"unexplained: {unexplained:,} (there, and in no message)")
     for outcome, count in sorted(outcomes.items()):
-        if outcome is not Outcome.UNKNOWN:
-            click.echo(f"{outcome}: {count:,}")
+        click.echo(f"{outcome}: {count:,}")
     if not (found or missing or unclear):
         click.echo(
             "No record of MESSAGES makes a new signal, so no signals were compared. "

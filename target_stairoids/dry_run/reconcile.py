@@ -123,10 +123,9 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
     clocks = [now]
     since, pairs = now - timedelta(days=days), queries.sent_pairs(ledger)
     ours = queries.accepted_since(ledger, timestamp(since - _MARGIN))
-    sources = {source for source, _ in pairs}
+    sources = {source for source, _ in pairs or literal_pairs(settings)}
     if not pairs:  # a new or lost ledger: then each signal there is unknown
-        literal = {source for source, _ in literal_pairs(settings)}
-        sources = literal | {settings.default_source}
+        sources.add(settings.default_source)
     others = queries.sources_of_others(ledger)
     listed_ids: set[str] = set()
     there: dict[str, bool] = {}  # whether the ledger knows it

@@ -66,8 +66,7 @@ class Report:
 
     def streams_with(self, wanted: Outcome) -> set[str]:
         """Return the streams that have signals with an outcome."""
-        found = {(stream, outcome) for stream, outcome, _reason in self._counts}
-        return {stream for stream, outcome in found if outcome is wanted}
+        return {stream for stream, outcome, _ in self._counts if outcome is wanted}
 
     @property
     def adds_up(self) -> bool:
