@@ -44,11 +44,11 @@ def max_connections() -> int:
     return max(1, min(MAX_CONNECTIONS, descriptors - spare))
 
 
-_REASONS = {
-    b"400": "small_chunks",
-    b"408": "too_slow",
-    b"429": "too_many_requests",
-    b"431": "large_head",
+_STATUSES = {
+    "small_chunks": b"400 Bad Request",
+    "too_slow": b"408 Request Timeout",
+    "too_many_requests": b"429 Too Many Requests",
+    "large_head": b"431 Request Header Fields Too Large",
 }
 
 
@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         if not self._in_head:  # trailers and the sizes of chunks
             most += MAX_HEAD_BYTES + self._body_bytes // 4
         if self._other_bytes > most:
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse("large_head")
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -109,10 +109,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         size = sum(len(name) + len(value) for name, value in self.headers)
         if len(self.headers) > MAX_HEADERS or size + len(self.url) > MAX_HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse("large_head")
             return
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._refuse(b"429 Too Many Requests")
+            self._refuse("too_many_requests")
             raise ValueError  # it stops the parser
         super().on_headers_complete()
         if self._requests >= MAX_REQUESTS - 1:
@@ -125,7 +125,7 @@ class Connection(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._chunks += 1
         if self._chunks > _FREE_CHUNKS + self._body_bytes // _BYTES_OF_CHUNK:
-            self._refuse(b"400 Bad Request")
+            self._refuse("small_chunks")
             raise ValueError  # it stops the parser
         super().on_body(body)
 
@@ -196,7 +196,7 @@ class Connection(HttpToolsProtocol):
         if self.waiting_since is None or now - self.waiting_since < REQUEST_SECONDS:
             return
         if self._in_head and self._is_idle:
-            self._refuse(b"408 Request Timeout")
+            self._refuse("too_slow")
         else:
             self.transport.close()
 
@@ -205,15 +205,12 @@ class Connection(HttpToolsProtocol):
         self._count("not_http")
         super().send_400_response(msg)
 
-    def _refuse(self, status: bytes) -> None:
-        self._count(_REASONS[status[:3]])
+    def _refuse(self, reason: str) -> None:
+        self._count(reason)
         self._refused = True
         if self._is_idle or not self.cycle.response_started:
-            self.transport.write(
-                b"HTTP/1.1 "
-                + status
-                + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-            )
+            head = b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            self.transport.write(head % _STATUSES[reason])
         self.transport.close()
 
     def _count(self, result: str) -> None:

@@ -48,15 +48,14 @@ def latest(
     *,
     number: int,
     before: int | None = None,
-    kind: str | None = None,
-    untyped: bool = False,
+    kind: str | None = "",
     day: str = "",
     text: str = "",
 ) -> list[EventSummary]:
     """Return events before a sequence, the newest first.
 
     Args:
-        untyped: Only events without a type.
+        kind: Only events of this type; None for those without a type.
         day: Only events received on this day (UTC), such as 2026-01-31.
         text: Only events whose body contains this text.
     """
@@ -65,10 +64,8 @@ def latest(
     query = sa.select(*_COLUMNS).order_by(EVENTS.c.sequence.desc()).limit(number)
     if before is not None:
         query = query.where(EVENTS.c.sequence < before)
-    if kind is not None:
+    if kind != "":
         query = query.where(EVENTS.c.event == kind)
-    if untyped:
-        query = query.where(EVENTS.c.event.is_(None))
     if day:
         query = query.where(EVENTS.c.received_at.startswith(day, autoescape=True))
     with store.transaction("cannot be read") as connection:

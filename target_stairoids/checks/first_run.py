@@ -98,14 +98,16 @@ class FirstRunCheck:
         The last question is one about all the sources that are left.
         """
         source, type_ = pair
-        if self.is_on and source in self.others and source not in self._warned:
-            self._warned.add(source)
-            logger.warning(
-                "Other producers send signals of source `%s` as well (`ledger allow`). "
-                "So the target does not compare them with the ledger.",
-                source,
-            )
-        if not self.is_on or source in self.others or source in self.refused:
+        if not self.is_on or source in self.refused:
+            return None
+        if source in self.others:
+            if source not in self._warned:
+                self._warned.add(source)
+                logger.warning(
+                    "Other producers send signals of source `%s` as well (`ledger "
+                    "allow`). So the target does not compare them with the ledger.",
+                    source,
+                )
             return None
         name = source if source in self._compared else ""
         compared = self._compared.get(name)

@@ -366,7 +366,9 @@ def find(
     may have in the ledger; empty for any record.
     """
     email, found = person_digest(ledger.secret, address), []
-    for table in (signals, claims, dead_letters):
+    times = {signals: "accepted_at", claims: "attempted_at", dead_letters: "last_at"}
+    outcomes = {signals: Outcome.ACCEPTED, claims: "claimed"}
+    for table, time in times.items():
         query = in_scope(ledger.scope, table, table, streams.c.name)
         if keys:
             query = query.where(table.c.key_values.in_(keys))
@@ -378,15 +380,13 @@ def find(
             to = str(sent.get("contact", {}).get("email")).lower()
             if table is dead_letters and address not in {None, to}:
                 continue
-            at = ("accepted_at", "attempted_at", "last_at")
-            outcome = {signals: Outcome.ACCEPTED, claims: "claimed"}.get(table)
             found.append(
                 FoundSignal(
-                    at=next(values[n] for n in at if n in values).lstrip(OWN_CLOCK),
+                    at=values[time].lstrip(OWN_CLOCK),
                     stream=row.name,
                     key=row.key_values,
                     type=values.get("type") or sent.get("type"),
-                    outcome=outcome or row.outcome,
+                    outcome=outcomes.get(table) or row.outcome,
                     run=values.get("run"),
                     signal_id=values.get("signal_id"),
                 )

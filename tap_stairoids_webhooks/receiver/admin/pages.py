@@ -138,8 +138,7 @@ class AdminPages:
             store,
             number=_PAGE_EVENTS + 1,
             before=before,
-            kind=None if kind in {"", _NO_TYPE} else kind,
-            untyped=kind == _NO_TYPE,
+            kind=None if kind == _NO_TYPE else kind,
             day=given["day"],
             text=given["text"],
         )

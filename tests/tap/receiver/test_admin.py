@@ -20,7 +20,7 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.environment import admin_token
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.app import RESULTS
-from tap_stairoids_webhooks.receiver.http_limits import _REASONS
+from tap_stairoids_webhooks.receiver.http_limits import _STATUSES
 from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.consumers import acknowledge
@@ -129,7 +129,7 @@ def test_results_has_every_result_of_the_code() -> None:
         text = (PACKAGE / "receiver" / f"{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r'\bRefusedRequestError\(\s*\d+, "(\w+)"', text))
         found |= set(re.findall(r'\bself\._?count\("(\w+)"\)', text))
-    found |= set(_REASONS.values())
+    found |= set(_STATUSES)
 
     assert found == set(RESULTS)
 

@@ -37,7 +37,7 @@ def test_events_are_filtered_by_type(home: EventStore) -> None:
 def test_events_are_filtered_by_missing_type(home: EventStore) -> None:
     home.append([*deliveries(2), a_delivery(b"[1]"), a_delivery(a_body("evt_9", None))])
 
-    assert [e.sequence for e in latest(home, number=9, untyped=True)] == [4, 3]
+    assert [e.sequence for e in latest(home, number=9, kind=None)] == [4, 3]
 
 
 def test_summary_has_the_size_of_the_body(home: EventStore) -> None:
