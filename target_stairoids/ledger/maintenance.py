@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
 from operator import eq
@@ -26,7 +26,7 @@ from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.outcomes import write_outcomes
-from target_stairoids.ledger.queries import fired_checks, unfinished_in
+from target_stairoids.ledger.queries import fired_checks, schema_of, unfinished_in
 from target_stairoids.ledger.schema import (
     claims,
     dead_letters,
@@ -79,7 +79,7 @@ def writable_ledger(url: str, scope: str) -> str:
 def forget(ledger: Ledger, stream: str, *, dry_run: bool = False) -> tuple[int, int]:
     """Forget all outcomes and entries of a stream; return how many of each it had."""
     with ledger.transaction() as transaction:
-        number = _number_of(ledger, transaction, stream)
+        number = _number_of(ledger, stream)
         if not dry_run:
             transaction.write(sa.delete(latest).where(latest.c.stream == number))
             transaction.allow(stream)
@@ -113,7 +113,7 @@ def rename(
                 raise LedgerError(
                     f"Run {run} of this ledger is at work. Rename when it has ended."
                 )
-        number = _number_of(ledger, transaction, stream)
+        number = _number_of(ledger, stream)
         if source is not None:
             before, after = source
             named = sa.update(mappings).filter_by(stream=number, source=before)
@@ -122,7 +122,7 @@ def rename(
         if mapping is not None:
             if not _rename_mapping(transaction, number, *mapping):
                 raise LedgerError(f"Stream `{stream}` has no mapping `{mapping[0]}`.")
-            _move_baselines(ledger, transaction, (stream, stream), mapping)
+            _move_baselines(ledger, transaction, stream, stream, dict([mapping]))
         if new is not None:
             _rename_stream(ledger, transaction, stream, new, names)
         transaction.checks_passed(stream, new or stream)
@@ -142,9 +142,8 @@ def _rename_stream(
     signals, or if such a mapping has. Dead letters and suppressed people of that stream
     move to the renamed one.
     """
-    read, write = transaction.connection.scalar, transaction.write
-    number = _number_of(ledger, transaction, old)
-    other = read(_stream_named(ledger, new))
+    write, number = transaction.write, _number_of(ledger, old)
+    other = ledger.value(_stream_named(ledger, new))
     if other is not None:
         if any(_has_rows(transaction, table, stream=other) for table in _SENT):
             raise LedgerError(f"Stream `{new}` has signals of its own.")
@@ -156,13 +155,12 @@ def _rename_stream(
             write(sa.delete(table).filter_by(stream=other))
     alias = sa.func.coalesce(streams.c.alias, streams.c.name)
     is_it = streams.c.stream == number
-    message = json.loads(read(sa.select(streams.c.schema).where(is_it)) or "{}")
-    schema = json.dumps({**message, "stream": new})
+    schema = json.dumps({**schema_of(ledger, number), "stream": new})
     write(sa.update(streams).where(is_it).values(name=new, alias=alias, schema=schema))
-    if old not in names:
+    renamed = {} if old in names else {old: new}
+    if renamed:
         _rename_mapping(transaction, number, old, new)
-    mapping = () if old in names else (old, new)
-    _move_baselines(ledger, transaction, (old, new), mapping)
+    _move_baselines(ledger, transaction, old, new, renamed)
     for table in (claims, dead_letters):
         write(sa.update(table).filter_by(stream=number).values(stream_name=new))
 
@@ -225,7 +223,7 @@ def _is_again(
 def reset_order(ledger: Ledger, stream: str) -> int:
     """Forget the order of a stream's states; return how many entities it has."""
     with ledger.transaction() as transaction:
-        number = _number_of(ledger, transaction, stream)
+        number = _number_of(ledger, stream)
         transaction.allow(stream)
         reset = sa.update(latest).filter_by(stream=number).values(bookmark_value=None)
         return transaction.write(reset)
@@ -263,19 +261,19 @@ def _has_rows(transaction: Transaction, table: sa.Table, **values: object) -> bo
 def _move_baselines(
     ledger: Ledger,
     transaction: Transaction,
-    stream: tuple[str, str],
-    mapping: tuple[str, ...],
+    old: str,
+    new: str,
+    renamed: Mapping[str, str],
 ) -> None:
-    """Give the unfinished baselines of a stream the new names: old name, new name."""
-    old, new = stream
+    """Give the unfinished baselines of a stream its new name, and those of mappings."""
     unfinished = unfinished_in(fired_checks(ledger, old))
     transaction.baseline_ended(old, unfinished)
-    named = [mapping[-1] if name in mapping else name for name in unfinished]
+    named = [renamed.get(name, name) for name in unfinished]
     transaction.baselines_began(new, named)
 
 
-def _number_of(ledger: Ledger, transaction: Transaction, stream: str) -> int:
-    number = transaction.connection.scalar(_stream_named(ledger, stream))
+def _number_of(ledger: Ledger, stream: str) -> int:
+    number: int | None = ledger.value(_stream_named(ledger, stream))
     if number is None:
         raise LedgerError(unknown_stream(ledger, stream))
     return number
