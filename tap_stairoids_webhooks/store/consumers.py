@@ -169,8 +169,7 @@ def check_consumers(store: EventStore, names: Iterable[str]) -> None:
 
 
 def _names(store: EventStore, table: sa.Table) -> set[str]:
-    with store.transaction("cannot be read") as connection:
-        return set(connection.scalars(sa.select(table.c.consumer)))
+    return {row.consumer for row in store.rows(sa.select(table.c.consumer))}
 
 
 def lags(store: EventStore) -> dict[str, Lag]:

@@ -80,8 +80,7 @@ class ForwardQueue:
         )
         update = sa.update(FORWARDERS).where(self._is_this).values(since=since)
         last = self._reader.last_sequence()
-        with self._reader.transaction("cannot be read") as connection:
-            sequence = connection.scalar(first)
+        [(sequence,)] = self._reader.rows(first)
         at = last if sequence is None else sequence - 1
         with self._store.transaction("cannot be changed", lock=True) as connection:
             set_bookmarks(connection, self._name, dict.fromkeys(kinds, at))
@@ -110,18 +109,16 @@ class ForwardQueue:
         query = query.where(FORWARDS.c.lane.not_in(without))
         if sequences is not None:
             query = query.where(FORWARDS.c.sequence.between(*sequences))
-        with self._reader.transaction("cannot be read") as connection:
-            rows = connection.execute(query.order_by(FORWARDS.c.sequence).limit(limit))
-            return [Forward(**row) for row in rows.mappings()]
+        query = query.order_by(FORWARDS.c.sequence).limit(limit)
+        return [Forward(**row._asdict()) for row in self._reader.rows(query)]
 
     def events(self, sequences: Collection[int]) -> dict[int, StoredEvent]:
         """Return events by sequence, without those that were erased or pruned."""
         query = sa.select(*READ_COLUMNS).where(
             EVENTS.c.sequence.in_(sequences), EVENTS.c.erased_at.is_(None)
         )
-        with self._reader.transaction("cannot be read") as connection:
-            found = map(stored_event, connection.execute(query))
-            return {event.sequence: event for event in found}
+        found = map(stored_event, self._reader.rows(query))
+        return {event.sequence: event for event in found}
 
     def take(
         self,
@@ -210,9 +207,8 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
         .order_by(count.desc())
     )
     found: dict[str, list[Any]] = {}
-    with store.transaction("cannot be read") as connection:
-        for row in connection.execute(query):
-            found.setdefault(row.consumer, []).append(row)
+    for row in store.rows(query):
+        found.setdefault(row.consumer, []).append(row)
     return found
 
 
@@ -230,8 +226,7 @@ def failures_in(
         .where(*_failed(consumer, sequences))
         .order_by(FORWARDS.c.consumer, FORWARDS.c.sequence)
     )
-    with store.transaction("cannot be read") as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    return [row._asdict() for row in store.rows(query)]
 
 
 def retry(store: EventStore, consumer: str | None, sequences: Collection[int]) -> int:

@@ -82,9 +82,8 @@ def refusals_by_day(store: EventStore, *, since: str) -> dict[str, dict[str, int
         .order_by(REFUSALS.c.reason, REFUSALS.c.day)
     )
     found: dict[str, dict[str, int]] = {}
-    with store.transaction("cannot be read") as connection:
-        for reason, day, number in connection.execute(query):
-            found.setdefault(reason, {})[day] = int(number)
+    for reason, day, number in store.rows(query):
+        found.setdefault(reason, {})[day] = int(number)
     return found
 
 
@@ -92,23 +91,20 @@ def last_refusals(store: EventStore) -> dict[str, str]:
     """Return when a delivery was last refused, by reason."""
     reason = REFUSALS.c.reason
     query = sa.select(reason, sa.func.max(REFUSALS.c.last_at)).group_by(reason)
-    with store.transaction("cannot be read") as connection:
-        return pairs(connection, query)
+    return dict(store.rows(query))
 
 
 def use_of_secrets(store: EventStore) -> dict[str, tuple[int, str]]:
     """Return the number of events and the time of the newest one, by key id."""
     key, newest = EVENTS.c.key_id, sa.func.max(EVENTS.c.received_at)
     query = sa.select(key, sa.func.count(), newest).group_by(key)
-    with store.transaction("cannot be read") as connection:
-        return {key: (number, at) for key, number, at in connection.execute(query)}
+    return {key: (number, at) for key, number, at in store.rows(query)}
 
 
 def types_of(store: EventStore) -> list[str | None]:
     """Return the types of the events; None stands for events without a type."""
     query = sa.select(EVENTS.c.event).distinct().order_by(EVENTS.c.event)
-    with store.transaction("cannot be read") as connection:
-        return list(connection.scalars(query))
+    return [row.event for row in store.rows(query)]
 
 
 def _counts(connection: sa.Connection, column: sa.Column[Any]) -> dict[Any, int]:

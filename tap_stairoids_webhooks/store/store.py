@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 import sqlalchemy as sa
@@ -52,7 +52,6 @@ from tap_stairoids_webhooks.store.schema import (
     stored_event,
 )
 
-_T = TypeVar("_T")
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = EventFilter(erased=True)
 
@@ -174,41 +173,35 @@ class EventStore:
         )
         page = sa.select(*READ_COLUMNS).where(*found, place <= last.scalar_subquery())
         page = page.order_by(place).limit(limit)
-        with self.transaction("cannot be read") as connection:
-            rows = connection.execute(page).all()
-        return [stored_event(row) for row in rows]
+        return [stored_event(row) for row in self.rows(page)]
 
     def erasures_after(self, number: int, *, limit: int = 1000) -> list[Erasure]:
         """Return the next page of erased events, in the order of their erasure."""
         erased = sa.select(ERASURES).where(ERASURES.c.number > number)
-        with self.transaction("cannot be read") as connection:
-            page = erased.order_by(ERASURES.c.number).limit(limit)
-            return [Erasure(*row) for row in connection.execute(page)]
+        page = erased.order_by(ERASURES.c.number).limit(limit)
+        return [Erasure(*row) for row in self.rows(page)]
 
     def last_erasure(self) -> int:
         """Return the number of the last erasure, 0 for none."""
-        return self._scalar(sa.select(sa.func.max(ERASURES.c.number))) or 0
+        [(last,)] = self.rows(sa.select(sa.func.max(ERASURES.c.number)))
+        return last or 0
 
     def last_sequence(self) -> int:
         """Return the last sequence that was used, 0 for none; pruning keeps it."""
         stored = sa.select(sa.func.max(EVENTS.c.sequence)).scalar_subquery()
         pruned = sa.select(STORE.c.pruned_through).scalar_subquery()
-        with self.transaction("cannot be read") as connection:
-            last, gone = connection.execute(sa.select(stored, pruned)).one()
+        [(last, gone)] = self.rows(sa.select(stored, pruned))
         return max(last or 0, gone or 0)
 
     def last_received_at(self) -> str | None:
         """Return when the newest event in the store was received; None for none."""
         newest = sa.select(EVENTS.c.received_at).order_by(EVENTS.c.sequence.desc())
-        return self._scalar(newest.limit(1))
+        return next((str(row.received_at) for row in self.rows(newest.limit(1))), None)
 
     def pruned_through(self) -> int:
         """Return the last sequence that was ever pruned, 0 for none."""
-        return self._scalar(sa.select(STORE.c.pruned_through)) or 0
-
-    def _scalar(self, query: sa.Select[_T]) -> _T | None:
-        with self.transaction("cannot be read") as connection:
-            return connection.scalar(query)
+        [(last,)] = self.rows(sa.select(STORE.c.pruned_through))
+        return int(last)
 
     def row_digest(self, sequence: int) -> str | None:
         """Return the digest of an event, also of a pruned event; None if unknown."""
@@ -220,9 +213,7 @@ class EventStore:
                 for table in (EVENTS, PRUNED)
             )
         )
-        with self.transaction("cannot be read") as connection:
-            row = connection.execute(of_event).first()
-        return None if row is None else row_digest_of(*row)
+        return next((row_digest_of(*row) for row in self.rows(of_event)), None)
 
     def begin_generation(self) -> int:
         """Begin another history after a backup was restored; return its number.
@@ -247,6 +238,11 @@ class EventStore:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
+
+    def rows(self, query: sa.Executable) -> list[Any]:
+        """Return the rows of one query."""
+        with self.transaction("cannot be read") as connection:
+            return list(connection.execute(query))
 
     def _identify(self) -> tuple[str, int]:
         with self.transaction("cannot be opened") as connection:
