@@ -140,13 +140,19 @@ def _rows_of(
 
 def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> Facts:
     """Return the facts about Stairoids' signals with some ids."""
+
+    def among(column: sa.Column[Any], ids: Collection[str]) -> set[str]:
+        query = _at_origin(scope, column).where(column.in_(ids))
+        return set(connection.scalars(query))
+
     table = schema.known_signals
-    own = _at_origin(scope, settled.c.signal_id).where(settled.c.signal_id.in_(ids))
     rows = connection.execute(sa.select(table).where(table.c.scope == scope))
-    known = {(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows}
-    unclear = partial(_unclear_signals, connection, scope)
-    sent = partial(_sent_signals, connection, scope)
-    return Facts(set(connection.scalars(own)), known, unclear, sent)
+    return Facts(
+        own=among(settled.c.signal_id, ids),
+        known={(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows},
+        unclear=partial(_unclear_signals, connection, scope),
+        sent=partial(among, schema.signals.c.signal_id),
+    )
 
 
 def _unclear_signals(connection: sa.Connection, scope: str) -> list[bytes]:
@@ -156,15 +162,6 @@ def _unclear_signals(connection: sa.Connection, scope: str) -> list[bytes]:
     )
     claimed = _at_origin(scope, schema.claims.c.signal)
     return [text for text in connection.scalars(sa.union_all(claimed, unknown)) if text]
-
-
-def _sent_signals(
-    connection: sa.Connection, scope: str, ids: Collection[str]
-) -> set[str]:
-    """Return those of some ids that were ever sent. It reads all sent signals."""
-    column = schema.signals.c.signal_id
-    sent = _at_origin(scope, column).where(column.in_(ids))
-    return set(connection.scalars(sent))
 
 
 def _at_origin(scope: str, column: sa.Column[Any]) -> sa.Select[Any]:

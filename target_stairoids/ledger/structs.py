@@ -107,7 +107,8 @@ class Facts(NamedTuple):
         own: The ids that the ledger has.
         known: Source and type -> up to where signals are accounted for.
         unclear: Returns the requests that may have been accepted, as JSON text.
-        sent: Returns those of some ids that were sent, also by a forgotten stream.
+        sent: Returns those of some ids that were sent, also by a forgotten stream. It
+            reads all sent signals.
     """
 
     own: Collection[str]
