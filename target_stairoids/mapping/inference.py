@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from target_stairoids.mapping.column_names import NAMES
-from target_stairoids.mapping.expressions.paths import path_text
+from target_stairoids.mapping.expressions.paths import Path, path_text
 from target_stairoids.mapping.privacy import refusal_filter, simple_name
 from target_stairoids.mapping.schema import (
     StreamSchema,
@@ -116,7 +117,7 @@ def why_not_inferred(schema: StreamSchema) -> str | None:
 
 
 def inferred_templates(
-    schema: StreamSchema, email_paths: Collection[Any] | None = None
+    schema: StreamSchema, email_paths: frozenset[Path] | None = None
 ) -> dict[str, Origin]:
     """Return signal field -> its template, for fields that have a column.
 
@@ -151,9 +152,7 @@ def inferred_templates(
     return {field: origins[field] for field in NAMES.fields if field in origins}
 
 
-def refusals(
-    schema: StreamSchema, email_paths: Collection[Any] | None = None
-) -> list[str]:
+def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[str]:
     """Return an expression for each column by which a record is filtered.
 
     These are columns of the record, or of its person, about deletion and consent.
@@ -282,14 +281,16 @@ _Found = dict[str, _Places]
 
 
 class _Person(NamedTuple):
-    """The places of address and names of a person."""
+    """The places of address and names of a person, and the rank of the role."""
 
     emails: list[Place]
     names: _Found
+    rank: int
+    is_guess: bool = False
 
 
 def _people(
-    objects: Iterable[_Object], stream: str, email_paths: Collection[Any] | None
+    objects: Iterable[_Object], stream: str, email_paths: frozenset[Path] | None
 ) -> list[_Person]:
     """Return the people of a record, of whom the first with an address is the contact.
 
@@ -297,27 +298,21 @@ def _people(
     one with a name. A user may be a cashier and never replaces a customer, even one
     without an address.
     """
-    choices: list[tuple[tuple[Any, ...], _Person]] = []
     is_people = _STREAMS["people"].search(stream) is not None
-    roles = {part.role for part in objects if part.role and part.owner == "person"}
-    for part in objects:
-        if part.role and part.owner != "person":
-            continue
-        for role, emails, names in _people_in(part, is_people=is_people):
-            if email_paths is not None and not any(
-                place.path in email_paths for place in emails
-            ):
-                continue
-            rank = _rank(part.role or role)
-            roles.add(part.role or role)
-            order = (not emails, part.is_guess, rank, not names, len(choices))
-            choices.append((order, _Person(emails, names)))
-    choices.sort(key=lambda choice: choice[0])
-    has_customer = email_paths is None and any(_rank(r) < _rank("") for r in roles)
+    found = [
+        person
+        for part in objects
+        for person in _people_in(part, is_people=is_people)
+        if email_paths is None
+        or not email_paths.isdisjoint(p.path for p in person.emails)
+    ]
+    found.sort(key=lambda p: (not p.emails, p.is_guess, p.rank, not p.names))
+    has_customer = email_paths is None and any(p.rank < _rank("") for p in found)
     people = [
         person
-        for number, ((_, _, rank, *_), person) in enumerate(choices)
-        if not (number or has_customer) or (person.emails and rank < _rank("user"))
+        for person in found
+        if (person is found[0] and not has_customer)
+        or (person.emails and person.rank < _rank("user"))
     ]
     # The template of a mapping's own address may have another order.
     return people if email_paths is None or len(people) == 1 else []
@@ -351,16 +346,17 @@ def _by_person(
     return text, places
 
 
-def _people_in(
-    part: _Object, *, is_people: bool
-) -> Iterator[tuple[str, list[Place], _Found]]:
-    """Yield role, addresses and names of each person in an object.
+def _people_in(part: _Object, *, is_people: bool) -> Iterator[_Person]:
+    """Yield the people in an object.
 
     A record may have several: `customer_email`, `user_email`. A name without a role
     belongs to the only person with an address.
     """
     if part.role:
-        yield part.role, part.places("contact.email"), _people_names(part, None, "name")
+        if part.owner == "person":
+            its = _people_names(part, None, "name")
+            places = part.places("contact.email")
+            yield _Person(places, its, _rank(part.role), part.is_guess)
         return
     present = set(map(_role, part.columns))
     roles = [role for role in ("", *_FLAT_ROLES) if role in present]
@@ -373,7 +369,7 @@ def _people_in(
         own = names.get(role, {})
         if not own and (len(emails) == 1 if role else only not in emails):
             own = names.get("" if role else only, {})
-        yield role, emails.get(role, []), own
+        yield _Person(emails.get(role, []), own, _rank(role))
 
 
 def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
@@ -392,7 +388,7 @@ def _people_names(part: _Object, role: str | None, *full_names: str) -> _Found:
 
 def _account(objects: Iterable[_Object]) -> _Found:
     """Return the places of the company's domain and name, with the filter of each."""
-    choices: list[tuple[tuple[Any, ...], _Found]] = []
+    choices: list[tuple[tuple[bool, bool], _Found]] = []
     for part in objects:
         if part.role and part.owner != "company":
             continue
@@ -406,9 +402,9 @@ def _account(objects: Iterable[_Object]) -> _Found:
             "account.name": [(place, "company_name") for place in names],
         }
         if domains or names:
-            order = (not domains, part.is_guess, len(choices))
+            order = (not domains, part.is_guess)
             choices.append((order, {field: p for field, p in found.items() if p}))
-    return min(choices, key=lambda choice: choice[0])[1] if choices else {}
+    return min(choices, key=itemgetter(0), default=((), {}))[1]
 
 
 @lru_cache(maxsize=65536)  # a SCHEMA may come again with one more column

@@ -167,8 +167,8 @@ def is_yes(value: object) -> bool:
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
     """Return whether one of the columns marks a record as deleted at its source."""
-    values = [value for name in columns if (value := record.get(name))]
-    return bool(values) and any(map(opted_out, values))
+    values = filter(None, (record.get(name) for name in columns))
+    return any(map(opted_out, values))
 
 
 def refused(value: object) -> bool:

@@ -55,8 +55,8 @@ _SIZED = frozenset(
 #: A format with a width of seven digits, or of another argument: `%9999999s`, `%*d`.
 _WIDE = re.compile(r"%[^a-zA-Z%]*(\d{7}|\*)|\{[^{}]*(\d{7}|\{)")
 
-#: Filters that test the truth of a value if they name no test -> the place of the test.
-_TRUTH_FILTERS = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
+#: Filters with a test -> its place. If they name none, they test the truth of a value.
+TEST_PLACES = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}
 
 
 #: Node -> its part that is tested for truth.
@@ -98,7 +98,7 @@ class NullSafeOperators(NodeTransformer):
                 )
             ):  # the method, and not a field
                 node.node = filter_of(owner, "_method", [nodes.Const(name)])
-            case nodes.Filter() if _TRUTH_FILTERS.get(node.name) == len(node.args):
+            case nodes.Filter() if TEST_PLACES.get(node.name) == len(node.args):
                 node.args.append(nodes.Const("_holds"))
         return node
 

@@ -18,7 +18,7 @@ from functools import lru_cache, wraps
 from inspect import signature
 from itertools import chain
 from operator import methodcaller
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, meta, nodes
@@ -36,6 +36,7 @@ from target_stairoids.mapping.expressions.errors import (
 )
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.expressions.jinja_env import (
+    TEST_PLACES,
     NullSafeOperators,
     environment,
     filter_of,
@@ -54,7 +55,6 @@ Fields = dict[str, Any]
 Reader = Callable[[Fields], Any]
 _Tree = TypeVar("_Tree", bound=nodes.Node)
 _Result = TypeVar("_Result")
-_Arguments = ParamSpec("_Arguments")
 
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
@@ -68,8 +68,7 @@ _METHODS = {
 #: Filter -> the kind of function that one of its arguments names, and which one.
 _NAMING_FILTERS = {
     "map": ("filter", 0),
-    **dict.fromkeys(("select", "reject"), ("test", 0)),
-    **dict.fromkeys(("selectattr", "rejectattr"), ("test", 1)),
+    **{name: ("test", place) for name, place in TEST_PLACES.items()},
 }
 _SHOWN = 60  # characters of a template that is nested too deeply
 _NO_FUNCTIONS = ", because a template reads the record only"
@@ -101,19 +100,19 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
-def _on_any_stack(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+def _on_any_stack(call: Callable[..., _Result]) -> Callable[..., _Result]:
     """Return a function that takes as deep templates from each caller.
 
     `RecursionError` depends on the depth of the caller. A thread has its own stack.
     """
 
     @wraps(call)
-    def called(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+    def called(*args: str) -> _Result:
         try:
-            return call(*args, **options)
+            return call(*args)
         except RecursionError:
             with ThreadPoolExecutor(1) as thread:
-                return thread.submit(call, *args, **options).result()
+                return thread.submit(call, *args).result()
 
     return called
 
