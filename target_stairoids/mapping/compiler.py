@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -87,15 +86,14 @@ class Compiler:
         self, schema: StreamSchema, item: MappingItem, default_source: str
     ) -> None:
         self._schema = schema
-        email_paths = None if item.email is UNSET else paths_in(item.email)
-        self._refusals = refusals(schema, email_paths)
+        self._email_paths = None if item.email is UNSET else paths_in(item.email)
         left_out = ("type", "account", "contact", "occurred_at", "properties")
         nothing = dict.fromkeys(left_out if item.suppress else ())
         self._item = msgspec.structs.replace(item, **nothing)
         self._inferred = {
             "type": Origin(literal(schema.name), "the stream's name"),
             "source": Origin(literal(default_source), _DEFAULT_SOURCE),
-            **inferred_templates(schema, email_paths),
+            **inferred_templates(schema, self._email_paths),
         }
         self._origins: dict[str, Origin] = {}
         self._paths: set[Path] = set()
@@ -122,11 +120,15 @@ class Compiler:
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         has_unread_time, occurred_at = self._occurred_at()
-        properties, when, excludes = self._properties(), self._when(), self._excludes()
-        ignore_changes = frozenset(self._ignore_changes())
         finds_refusals = item.when is UNSET and not item.suppress
+        properties, when = self._properties(), self._when()
+        excludes = self._excludes() if finds_refusals else {}
+        ignore_changes = frozenset(self._ignore_changes())
+        columns = self._column_roles(key, ignore_changes)
+        suppress = self._suppress() if item.suppress else None
+        deleted = DELETED_COLUMNS if item.suppress else DELETED_AT
         is_known = "domain" in account or "email" in contact or item.is_by_name
-        compiled = CompiledMapping(
+        return CompiledMapping(
             name=item.mapping_name(schema.name),
             mapping_digest=_digest([item, self._inferred["source"].template]),
             key=key,
@@ -146,18 +148,18 @@ class Compiler:
             paths=frozenset(self._mapped_paths),
             origins=self._origins,
             has_own_key=bool(item.key),
-            columns=self._column_roles(key, ignore_changes),
+            columns=columns,
             is_by_name=item.is_by_name,
-            is_left_out=type_ is None or not is_known,
-            deleted_columns=self._unread(DELETED_AT),
+            is_left_out=suppress is None and (type_ is None or not is_known),
+            suppress=suppress,
+            deleted_columns=tuple(n for n in deleted if (n,) not in self._mapped_paths),
             has_unread_time=has_unread_time,
             time_columns=self._time_columns,
             warnings=self._warnings + privacy_warning(schema.name, self._hidden),
         )
-        return self._suppressing(compiled) if item.suppress else compiled
 
-    def _suppressing(self, compiled: CompiledMapping) -> CompiledMapping:
-        """Return the mapping of an item that suppresses people and sends nothing."""
+    def _suppress(self) -> Reader:
+        """Compile the template of an item that suppresses people and sends nothing."""
         text = str(self._item.suppress)
         template = self._template("suppress", text)
         if not template.paths:
@@ -167,17 +169,7 @@ class Compiler:
             )
         del self._origins["source"]
         self._origins["suppress"] = Origin(text, _MAPPING)
-        return replace(
-            compiled,
-            origins=self._origins,
-            paths=frozenset(self._mapped_paths),
-            is_left_out=False,
-            suppress=normalised(template.read, people.entry_from),
-            deleted_columns=self._unread(DELETED_COLUMNS),
-        )
-
-    def _unread(self, names: Iterable[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if (name,) not in self._mapped_paths)
+        return normalised(template.read, people.entry_from)
 
     # Fields
 
@@ -246,9 +238,8 @@ class Compiler:
 
     def _excludes(self) -> dict[str, Reader]:
         """Compile the inferred condition, one reader for each of its columns."""
-        if self._item.when is not UNSET or self._item.suppress:
-            return {}
-        if found := self._refusals:
+        found = refusals(self._schema, self._email_paths)
+        if found:
             text = f"not ({' or '.join(found)})"
             self._origins["when"] = Origin(text, "columns of deletion and consent")
         return {
