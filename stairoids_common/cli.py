@@ -22,7 +22,7 @@ from typing_extensions import Buffer, override
 
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file, warn_of_shared_variables
-from stairoids_common.error_ids import fail, with_id
+from stairoids_common.error_ids import fail
 from stairoids_common.text import counted, one_line, visible
 from stairoids_common.time import parse_time
 
@@ -138,7 +138,7 @@ class EnvironmentOption(click.Option):
         try:
             return variable_or_file(self.envvar)
         except WrongConfigError as error:
-            raise click.ClickException(with_id(str(error))) from None
+            fail(str(error))
 
 
 def format_option(

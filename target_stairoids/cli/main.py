@@ -85,20 +85,8 @@ def main(context: click.Context) -> None:
     context.with_resource(warnings_only())
 
 
-_COMMANDS = (
-    suggest,
-    preview,
-    explain,
-    test,
-    check,
-    schema,
-    report,
-    send,
-    find,
-    reconcile,
-    dead_letters,
-    ledger,
-)
-for command in _COMMANDS:
+_OF_MAPPINGS = suggest, preview, explain, test, check, schema
+_OF_SIGNALS = report, send, find, reconcile, dead_letters, ledger
+for command in (*_OF_MAPPINGS, *_OF_SIGNALS):
     main.add_command(command)
 cli.with_checked_text(main)
