@@ -8,7 +8,7 @@ import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import StringIO
 from types import FrameType
 from typing import IO, Any, ClassVar, Protocol, TextIO, cast
@@ -261,14 +261,12 @@ def _checked(kind: str, file: IO[str]) -> IO[str]:
 
 def _is_catalog(content: dict[str, Any]) -> bool:
     """Return whether the SDK can read a catalog, which people edit by hand."""
-    streams = content.get("streams")
-    if not isinstance(streams, list) or not all(map(_is_of_catalog, streams)):
-        return False
-    try:
-        Catalog.from_dict(content)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return False
-    return True
+    match content:
+        case {"streams": [*streams]} if all(map(_is_of_catalog, streams)):
+            with suppress(AttributeError, KeyError, TypeError, ValueError):
+                Catalog.from_dict(content)
+                return True
+    return False
 
 
 def _is_of_catalog(stream: object) -> bool:

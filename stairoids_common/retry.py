@@ -17,14 +17,10 @@ def pause_before(attempt: int) -> float:
 
 def retry_after_in(text: str | None, now: datetime) -> float | None:
     """Return the seconds of a `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
+    if text is not None and text.strip().isdecimal():
         return float(text)
-    moment = http_date(text)
-    if moment is None:
-        return None
-    return max(0.0, (moment - now).total_seconds())
+    moment = http_date(text or "")
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
 
 
 def http_date(text: str) -> datetime | None:

@@ -143,10 +143,8 @@ def with_ledger(command: Callable[..., None]) -> Callable[..., None]:
 
 def key_text(key: Mapping[str, Any]) -> str:
     """Return a record's key as `trial_id=3, region=eu`, for one line."""
-    texts = {
-        name: value
-        if isinstance(value, str | Decimal)
-        else json.dumps(value, default=str)
-        for name, value in key.items()
-    }
-    return ", ".join(f"{name}={text}" for name, text in texts.items())
+    parts = []
+    for name, value in key.items():
+        is_text = isinstance(value, str | Decimal)
+        parts.append(f"{name}={value if is_text else json.dumps(value, default=str)}")
+    return ", ".join(parts)
