@@ -166,7 +166,8 @@ class TargetStairoids(StairoidsPlugin, Target):
     @override
     def process_endofpipe(self) -> None:
         streams = self.mapper.stream_maps
-        is_whole = streams and not self.overrides.get("is_partial")
+        is_partial = self.run.stop.reason or self.overrides.get("is_partial")
+        is_whole = streams and not is_partial
         for pattern in dict(self._stream_maps()) if is_whole else ():
             if not fnmatch.filter(streams, pattern):
                 hint = suggestion(pattern, streams) or "."
