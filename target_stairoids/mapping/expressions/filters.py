@@ -61,8 +61,7 @@ def primary(value: object) -> object:
     if not isinstance(value, list | dict):
         return value
     items = value if isinstance(value, list) else [value]
-    choices = sorted(items, key=_is_of_work, reverse=True)
-    choices.sort(key=_is_primary, reverse=True)
+    choices = sorted(items, key=_rank, reverse=True)
     values = (_value_in(item) for item in choices if not has_refused(item))
     return next(filter(known, values), None)
 
@@ -71,34 +70,30 @@ _VALUES = ("value", "email", "emailaddress", "address", "domain", "name", "url",
 _PRIMARY = frozenset(
     {"primary", "isprimary", "primaryaddress", "default", "isdefault", "metadata"}
 )
+_WORK = frozenset({"work", "office", "business"})
+
+
+def _fields_of(item: object) -> dict[str, object]:
+    named = item if isinstance(item, dict) else {}
+    return {simple_name(str(name)): value for name, value in named.items()}
 
 
 def _value_in(item: object) -> object:
-    if not isinstance(item, dict):
-        return item
-    fields = {simple_name(str(name)): value for name, value in item.items()}
-    return next((fields[name] for name in _VALUES if fields.get(name)), None)
+    fields = _fields_of(item)
+    found = next((fields[name] for name in _VALUES if fields.get(name)), None)
+    return found if isinstance(item, dict) else item
 
 
-def _is_primary(item: object) -> bool:
-    if not isinstance(item, dict):
-        return False
-    return any(
-        (simple_name(str(name)), str(value).lower()) == ("type", "primary")
-        or (
-            simple_name(str(name)) in _PRIMARY
-            and (_is_primary(value) or str(value).lower() in {"true", "1", "yes"})
-        )
-        for name, value in item.items()
+def _rank(item: object) -> tuple[bool, bool]:
+    """Return whether an item is the primary one, and whether it is one for work."""
+    fields = _fields_of(item)
+    kinds = {str(fields.get(name)).lower() for name in ("type", "label", "category")}
+    is_primary = str(fields.get("type")).lower() == "primary" or any(
+        _rank(value)[0] or str(value).lower() in {"true", "1", "yes"}
+        for name, value in fields.items()
+        if name in _PRIMARY
     )
-
-
-def _is_of_work(item: object) -> bool:
-    return isinstance(item, dict) and any(
-        simple_name(str(name)) in {"type", "label", "category"}
-        and str(value).lower() in {"work", "office", "business"}
-        for name, value in item.items()
-    )
+    return is_primary, not kinds.isdisjoint(_WORK)
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:
