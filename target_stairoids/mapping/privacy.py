@@ -28,7 +28,9 @@ _ZERO_DATE = re.compile(
     re.DOTALL,
 )
 
-_EMPTY_OR_CROSSED = re.compile("[\u2610\u2612\u2715-\u2718\u274c]\ufe0f?")  # a box
+#: An empty box, and crosses in all their forms.
+_CROSSES = frozenset("\u2610\u2715\u2716\u2717\u2718\u274c")
+_CROSSED_BOX = "\u2612"  # says no to a question about consent only
 #: A remark after a status: `Opted out (by phone)`, `Withdrawn on 2026-01-31`.
 _REMARK = re.compile(
     r"[(\[:;,]| [-\u2013\u2014] | (?:on|by|via|at|since|am|per|seit|le|el) | (?=\d)",
@@ -65,10 +67,9 @@ _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
-_SAYS_NO = _DATA.no - _DATA.not_refusing
-#: Texts for false in a condition: also an empty box and crosses, but not a crossed box.
-#: `NE` and `NU` are also codes of states and countries.
-_FALSE = {"", *"\u2610\u2715\u2716\u2717\u2718\u274c"} | (_SAYS_NO - {"ne", "nu"})
+_SAYS_NO = (_DATA.no - _DATA.not_refusing) | _CROSSES | {_CROSSED_BOX}
+#: Texts for false in a condition. `NE` and `NU` are also codes of states and countries.
+_FALSE = {""} | _SAYS_NO - {"ne", "nu", _CROSSED_BOX}
 _REFUSING = _DATA.refusing | _DATA.gone | _SAYS_NO
 _CUSTOM = re.compile(r"^(?:[a-z][a-z0-9]*__(?=.+__p?c$))?(.+)__p?c$", re.IGNORECASE)
 
@@ -174,9 +175,7 @@ def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:
 def refused(value: object) -> bool:
     """Return whether a value refuses: false, `no`, `{marketing: false}`."""
     text = _text(value) or ""
-    if text in _SAYS_NO or _EMPTY_OR_CROSSED.fullmatch(text):
-        return True
-    if refused_in(value, _CONSENT_OR_GENERIC):
+    if text in _SAYS_NO or refused_in(value, _CONSENT_OR_GENERIC):
         return True
     # A blank such as `not given` refuses here.
     return isinstance(value, str) and _bare(value) in _REFUSING
@@ -238,6 +237,6 @@ def _text(value: object) -> str | None:
     """Return a value as text in lower case; None if it is blank or no scalar."""
     if not isinstance(value, _SCALARS):
         return None
-    text = str(value).strip().lower()
+    text = str(value).strip().rstrip("\ufe0f").lower()
     is_word = text in _DATA.no or text == "x"  # a cross marks a box
     return text if is_word or not stands_for_nothing(text) else None
