@@ -18,10 +18,10 @@ import msgspec
 from stairoids_common.time import parse_time
 from target_stairoids.api.client import Response, is_id
 from target_stairoids.dedup.record import same_value
+from target_stairoids.exceptions import IncompleteError
 from target_stairoids.mapping.people_and_companies import clean_email, domain_from
 
 PAGE = 200  # the documented maximum
-REPEATED = "The signals of Stairoids cannot be read: its pages repeat. Run again."
 _MOST_EMPTY_PAGES = 100  # filters of Stairoids may leave some pages empty
 _TOLERANCE = timedelta(seconds=2)  # between `Date` and `created_at`, in whole seconds
 FINEST_TIME = timedelta(seconds=1)  # the documented times have no fraction
@@ -93,6 +93,19 @@ class Pages:
 
     cursors: list[str] = field(default_factory=list)
     ends: Counter[str] = field(default_factory=Counter)
+
+    def follow(self, response: Response) -> str | None:
+        """Note a page; return where the next one starts. None at the last one.
+
+        `IncompleteError` if the pages repeat.
+        """
+        cursor, end = next_cursor(response), end_of(listed(response) or [])
+        if cursor and self.repeat(cursor, end):
+            raise IncompleteError(
+                "The signals of Stairoids cannot be read: its pages repeat. Run again."
+            )
+        self.add(cursor or "", end)
+        return cursor
 
     def add(self, cursor: str, end: str) -> None:
         """Note a page."""

@@ -23,12 +23,10 @@ from target_stairoids.api.client import UNDECIDED, Response, ResponseKind, is_ot
 from target_stairoids.api.signal_lookup import (
     FINEST_TIME,
     PAGE,
-    REPEATED,
     Json,
     ListedSignals,
     Pages,
     alike,
-    end_of,
     listed,
     moment_of,
     next_cursor,
@@ -166,15 +164,12 @@ class LedgerRebuild(FirstRunCheck):
     def learn(
         self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
     ) -> set[Pair]:
-        source, cursor = str(query["source"]), next_cursor(response)
-        page = listed(response) or []
-        self.signals.add(page, facts.own)
-        end, pages = end_of(page), self._pages[source]
-        if cursor and pages.repeat(cursor, end):
-            self.failure = IncompleteError(REPEATED)
-            return set()
-        self._next[source] = cursor
-        pages.add(cursor or "", end)
+        source = str(query["source"])
+        self.signals.add(listed(response) or [], facts.own)
+        try:
+            self._next[source] = self._pages[source].follow(response)
+        except IncompleteError as error:
+            self.failure = error
         return set()
 
 

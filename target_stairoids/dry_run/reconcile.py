@@ -24,12 +24,9 @@ from target_stairoids.api.client import (
 from target_stairoids.api.rate_limiter import RateLimiter
 from target_stairoids.api.retry import LONGEST_RETRY_AFTER
 from target_stairoids.api.signal_lookup import (
-    REPEATED,
     Pages,
-    end_of,
     listed,
     moment_of,
-    next_cursor,
     query_for,
 )
 from target_stairoids.checks import first_run
@@ -171,12 +168,8 @@ def _pages(client: Client, limiter: RateLimiter, source: str) -> Iterator[Respon
     while True:
         response = _page(client, limiter, source, cursor)
         yield response
-        cursor, end = next_cursor(response), end_of(listed(response) or [])
-        if cursor is None:
+        if (cursor := pages.follow(response)) is None:
             return
-        if pages.repeat(cursor, end):
-            raise IncompleteError(REPEATED)
-        pages.add(cursor, end)
 
 
 def _page(
