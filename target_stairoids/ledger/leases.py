@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.ledger.schema import LOCK_KEY
@@ -87,7 +87,7 @@ class FileLeases:
 
 _TAKE = text(f"SELECT pg_advisory_lock({LOCK_KEY}, :run)")
 _TRY = text(f"SELECT pg_try_advisory_lock({LOCK_KEY}, :run)")
-_GIVE_BACK = text(f"SELECT pg_advisory_unlock({LOCK_KEY}, :run)")
+_GIVE_BACK = text("SELECT pg_advisory_unlock_all()")  # of this connection
 #: Behind a transaction pooler, another session may execute it, and has none.
 _OUR_LOCKS = text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own table
@@ -114,32 +114,24 @@ class ServerLeases:
     def lives(self, run: int) -> bool:
         """Return whether a process holds the lease of a run."""
         with self._connect() as connection:
-            is_dead = bool(connection.scalar(_TRY, {"run": run}))
-            if is_dead:
-                connection.execute(_GIVE_BACK, {"run": run})
+            is_dead = connection.scalar(_TRY, {"run": run})
+            connection.execute(_GIVE_BACK)
             return not is_dead
 
     def is_held(self) -> bool:
         """Return whether the connection still has the lock, in the same session."""
-        if self._held is None:
-            return True
-        try:
-            return self._count(self._held) > 0
-        except SQLAlchemyError:
-            return False
+        with contextlib.suppress(SQLAlchemyError):
+            return self._held is None or bool(self._held.scalar(_OUR_LOCKS))
+        return False
 
     def release(self) -> None:
         """Give this process's lease back."""
         if self._held is not None:
             # The server notices the end of the connection only some time later.
             with contextlib.suppress(SQLAlchemyError):
-                self._held.execute(select(func.pg_advisory_unlock_all()))
+                self._held.execute(_GIVE_BACK)
             self._held.close()
             self._held = None
-
-    def _count(self, session: Connection) -> int:
-        """Return how many leases a session has."""
-        return session.scalar(_OUR_LOCKS) or 0
 
     def _connect(self) -> Connection:
         connection = self._engine.connect()
