@@ -12,12 +12,13 @@ _NUMBERS = dict.fromkeys(("id", "seats"), "integer") | {"mrr": "number"}
 _TEXTS = ("email", "company", "website", "stage", "plan", "city", "updated_at")
 
 
-def write_contacts(path: Path, count: int, *, month: int = 1) -> None:
+def write_contacts(path: Path, count: int, *, month: int = 1, people: int = 1) -> None:
     """Write ten-field CRM records, with a STATE after each 10,000.
 
     Args:
         month: The month of `updated_at`, the bookmark. Another month touches each
             record.
+        people: How many records share each key.
     """
     properties = {
         name: {"type": ["null", _NUMBERS.get(name, "string")]}
@@ -33,7 +34,7 @@ def write_contacts(path: Path, count: int, *, month: int = 1) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(schema) + "\n")
         for n in range(1, count + 1):
-            record = _contact(n, month)
+            record = {**_contact(n, month), "id": n // people}
             line = {"type": "RECORD", "stream": "crm-contacts", "record": record}
             file.write(json.dumps(line) + "\n")
             if n % 10_000 == 0:

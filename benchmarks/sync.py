@@ -134,6 +134,8 @@ def figures(scope: Scope) -> Iterator[Figure]:
         records, touched = folder / "records.jsonl", folder / "touched.jsonl"
         write_contacts(records, count)
         write_contacts(touched, count, month=2)
+        shared = folder / "shared.jsonl"
+        write_contacts(shared, count, people=2)
         ours = {
             label: Ours(folder / label.replace(" ", "-"), settings)
             for label, settings in CONFIGS.items()
@@ -141,11 +143,15 @@ def figures(scope: Scope) -> Iterator[Figure]:
         for target in ours.values():
             target.first(records)
         inferred = ours["inferred mapping"]
+        sharing = Ours(folder / "sharing", {})
+        sharing.first(shared)
+        sharing.again(shared)  # learns that the keys are shared
         measures: dict[str, Callable[[], float]] = {
             **baselines(records),
             "first": partial(inferred.first, records),
             **{label: partial(one.again, records) for label, one in ours.items()},
             "touched": partial(inferred.touched, touched),
+            "shared": partial(sharing.again, shared),
         }
         found = in_turn(measures, scope.rounds)
         yield from _beside_the_sdk(found, count)
@@ -177,10 +183,12 @@ def _seconds(command: list[str], records: Path) -> float:
 def _beside_the_sdk(found: dict[str, list[float]], count: int) -> Iterator[Figure]:
     rates = {n: count / statistics.median(taken) for n, taken in found.items()}
     goals = {"inferred mapping": 5, "explicit mapping": 5, "touched": 2, "first": 1}
+    goals["shared"] = 2
     titles = {
         "first": "first baseline of 100,000 records",
         **{label: f"the same again, {label}" for label in CONFIGS},
         "touched": "each record touched, none changed",
+        "shared": "the same again, two people share each key",
         "fast": "the SDK's empty sink, msgspec and no validation",
         "decode": "nothing but decoding each line (msgspec)",
     }
