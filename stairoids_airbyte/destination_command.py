@@ -16,7 +16,6 @@ from stairoids_airbyte.command_line import (
 )
 from stairoids_airbyte.protocol import ConfiguredCatalog
 from stairoids_common.cli import CONTEXT_SETTINGS, Program, version_option
-from stairoids_common.text import write_utf8
 
 _EXAMPLES = """\b
 Examples:
@@ -41,7 +40,6 @@ Exit codes:
 @version_option
 def main() -> None:
     """Send an Airbyte source's records to Stairoids, each once."""
-    write_utf8()
 
 
 @main.command()

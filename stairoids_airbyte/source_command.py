@@ -15,7 +15,6 @@ from stairoids_airbyte.command_line import (
 )
 from stairoids_airbyte.protocol import ConfiguredCatalog, Json
 from stairoids_common.cli import CONTEXT_SETTINGS, Program, version_option
-from stairoids_common.text import write_utf8
 
 _EXAMPLES = """\b
 Examples:
@@ -40,7 +39,6 @@ Exit codes:
 @version_option
 def main() -> None:
     """Read the webhooks that Stairoids sent from the receiver's store."""
-    write_utf8()
 
 
 @main.command()

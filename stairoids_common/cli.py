@@ -23,7 +23,7 @@ from typing_extensions import Buffer, override
 from stairoids_common.config_errors import WrongConfigError
 from stairoids_common.environment import variable_or_file, warn_of_shared_variables
 from stairoids_common.error_ids import fail
-from stairoids_common.text import counted, one_line, visible
+from stairoids_common.text import counted, one_line, visible, write_utf8
 from stairoids_common.time import parse_time
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class _Text(click.types.StringParamType):
         return text
 
 
-def with_checked_text(command: click.Command) -> None:
+def _check_text_of(command: click.Command) -> None:
     """Refuse text that is not UTF-8 in a command and its subcommands."""
     for parameter in command.params:
         # The path of a config may have any bytes.
         if parameter.type is click.STRING and parameter.name != "config_inputs":
             parameter.type = _Text()
     for inner in getattr(command, "commands", {}).values():
-        with_checked_text(inner)
+        _check_text_of(inner)
 
 
 class _Stdout(FileIO):
@@ -107,7 +107,7 @@ def discard_stdout() -> None:
 
 
 class Program(click.Group):
-    """A program whose expected errors, and that of a full disk, are one line on stderr.
+    """A program in UTF-8. Expected errors, and a full disk, are one line on stderr.
 
     The exit code is that of the error, else 1.
     """
@@ -116,6 +116,7 @@ class Program(click.Group):
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
+        write_utf8()
         warn_of_shared_variables()
         try:
             return super().invoke(ctx)
@@ -124,6 +125,7 @@ class Program(click.Group):
 
     @override
     def main(self, *args: Any, **options: Any) -> Any:
+        _check_text_of(self)
         with checked_stdout():
             return super().main(*args, **options)
 

@@ -17,10 +17,8 @@ from stairoids_common.cli import (
     EnvironmentOption,
     Program,
     version_option,
-    with_checked_text,
 )
 from stairoids_common.error_ids import WrongUsageError
-from stairoids_common.text import write_utf8
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
 from stairoids_sandbox.faults.faults import fault_from
 from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
@@ -56,7 +54,6 @@ def main() -> None:
         http://127.0.0.1:8900/v1/signals
       curl http://127.0.0.1:8900/_sandbox/signals
     """  # noqa: D301 -- \b keeps the line breaks for click
-    write_utf8()
 
 
 @contextmanager
@@ -231,6 +228,3 @@ def _pairs(
             raise UsageError(f"{option} must look like {shape}")
         pairs.append((left, right))
     return pairs
-
-
-with_checked_text(main)

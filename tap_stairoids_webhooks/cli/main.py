@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import click
 
-from stairoids_common.cli import (
-    CONTEXT_SETTINGS,
-    Program,
-    version_option,
-    with_checked_text,
-)
-from stairoids_common.text import write_utf8
+from stairoids_common.cli import CONTEXT_SETTINGS, Program, version_option
 from tap_stairoids_webhooks.cli import endpoints, store
 from tap_stairoids_webhooks.cli.forward import forward
 from tap_stairoids_webhooks.cli.serve import serve
@@ -45,9 +39,7 @@ def main() -> None:
       1  not done, or only in part. A message explains it.
       2  the command line is wrong.
     """
-    write_utf8()
 
 
 for command in (serve, forward, *store.COMMANDS, *endpoints.COMMANDS):
     main.add_command(command)
-with_checked_text(main)

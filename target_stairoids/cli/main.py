@@ -13,7 +13,6 @@ from typing_extensions import override
 from stairoids_common import cli
 from stairoids_common.error_ids import fail
 from stairoids_common.singer import log_safely
-from stairoids_common.text import write_utf8
 from target_stairoids.cli.check import check, schema
 from target_stairoids.cli.compare import find, reconcile
 from target_stairoids.cli.dead_letters import dead_letters
@@ -80,7 +79,6 @@ class _Signals(cli.Program):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Preview, check and report the signals of target-stairoids."""
-    write_utf8()
     log_safely()
     context.with_resource(warnings_only())
 
@@ -89,4 +87,3 @@ _OF_MAPPINGS = suggest, preview, explain, test, check, schema
 _OF_SIGNALS = report, send, find, reconcile, dead_letters, ledger
 for command in (*_OF_MAPPINGS, *_OF_SIGNALS):
     main.add_command(command)
-cli.with_checked_text(main)
