@@ -280,8 +280,8 @@ def _is_of_catalog(stream: object) -> bool:
     return False
 
 
-def run(tap: type[StairoidsTap]) -> None:
-    """Run a tap as a program."""
-    check_log_level(tap.name)
+def run(plugin: type[StairoidsPlugin]) -> None:
+    """Run a plugin as a program."""
+    check_log_level(plugin.name)
     with checked_stdout():
-        tap.cli()
+        plugin.cli()

@@ -15,20 +15,16 @@ def main() -> None:
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of the imports
-    from stairoids_common.cli import checked_stdout  # noqa: PLC0415 - see above
-    from stairoids_common.error_ids import with_id  # noqa: PLC0415 - see above
-    from stairoids_common.singer import check_log_level  # noqa: PLC0415 - see above
+    from stairoids_common.error_ids import fail  # noqa: PLC0415 - see above
+    from stairoids_common.plugin import run  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 
-    check_log_level(TargetStairoids.name)
     word = next(iter(sys.argv[1:]), "-")
     if word[:1] != "-":  # as in `ledger --help`, which would print the target's help
         text = "The target takes options only. A command is `stairoids-signals "
         text += f"{word}`, and a file is `--input {word}`."
-        print(f"Error: {with_id(text)}", file=sys.stderr)  # noqa: T201 - no command runs
-        sys.exit(2)
-    with checked_stdout():
-        TargetStairoids.cli()
+        fail(text, 2)
+    run(TargetStairoids)
 
 
 if __name__ == "__main__":
