@@ -261,7 +261,7 @@ class Compiler:
             mistake = mistake_in(text, field, self._schema.properties)
             if mistake is not None:
                 raise ConfigError(f"{self._where(field)}: {mistake}")
-        for path in (template.paths - template.optional) | template.in_items:
+        for path in template.required:
             self._check_path(path, field)
         self._paths |= template.paths
         if not is_inferred:

@@ -13,7 +13,7 @@ _Kind = TypeVar("_Kind", bound=nodes.Node)
 #: The names and indexes that lead to a value of a record: `("user", "email")`.
 Path = tuple[str | int, ...]
 #: The fields of `Template` after `read`.
-Reads = tuple[frozenset[Path], bool, frozenset[Path], frozenset[Path]]
+Reads = tuple[frozenset[Path], bool, frozenset[Path]]
 
 #: The name of the whole record in a template.
 RECORD = "record"
@@ -50,8 +50,8 @@ def reads_of(tree: nodes.Node, own: Container[str] = ()) -> Reads:
         frozenset(paths_of(tree, own, by_method=by_method))
         for by_method in (True, False)
     )
-    in_items = frozenset(p for p in _paths_in_items(tree) if p[0] not in own)
-    return paths - {()}, () in paths, paths - needed, in_items
+    in_items = {p for p in _paths_in_items(tree) if p[0] not in own}
+    return paths - {()}, () in paths, (paths & needed) - {()} | in_items
 
 
 def paths_of(

@@ -83,16 +83,15 @@ class Template:
     """A compiled template, with the paths that it reads.
 
     Attributes:
-        optional: The paths that it reads only if they exist, as `record.get("x")` does.
-        in_items: The paths that a filter reads in each item of a list, with the index
-            0: `("lines", 0, "sku")` for `lines | map(attribute='sku')`.
+        required: These paths, without those of `record.get("x")`. Also the paths in the
+            items of a list that a filter reads, with the index 0: `("lines", 0, "sku")`
+            for `lines | map(attribute='sku')`.
     """
 
     read: Reader
     paths: frozenset[Path] = frozenset()
     reads_record: bool = False
-    optional: frozenset[Path] = frozenset()
-    in_items: frozenset[Path] = frozenset()
+    required: frozenset[Path] = frozenset()
 
 
 def constant(value: object) -> Reader:
