@@ -90,7 +90,10 @@ def _holds(op: str, one: Json, other: Json) -> bool:
         times = [*filter(None, map(_time_of, pair))]
         if len(times) == len(pair):
             return bool(operate(*times))
-        if is_date and op in SIZES and not any(map(_PERIOD.fullmatch, pair)):
+        if is_date and op in SIZES:
+            texts = [t if _PERIOD.fullmatch(t) else likely_time_from(t) for t in pair]
+            if None not in texts:
+                return bool(operate(*texts))
             raise InvalidSignalError(
                 "a time is compared with a text that is none; write "
                 "`column | iso8601`, perhaps with a form such as '%d/%m/%Y'"

@@ -332,6 +332,8 @@ COMPARED = {
         ("american == '2026-01-31'", False),
         ("german < '31.1.2026'", False),
         ("german == '01.02.2026'", True),
+        ("german >= '2026'", True),
+        ("german < '2026-02'", False),
         ("german > 'Jan 31, 2026'", True),
         ("spring < 'Feb 1, 2027'", True),
         ("ten < nanosecond", True),
@@ -372,6 +374,7 @@ def test_comparison_of_texts_knows_times_and_blanks(
         "american > '2025-12-31'",
         "agreed < ten",
         "american < '2/1/2026'",
+        "american < '2026'",
         "[seats] | select('eq', 12)",
     ],
 )
