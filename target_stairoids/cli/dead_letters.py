@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -159,7 +160,7 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """
     found = _find(ledger, ids=ids, **chosen)
     sendable = _sendable(found)
-    for message in _messages_of(sendable):
+    for message in _messages_of(ledger, sendable):
         click.echo(message)
     if ids:
         _summarise_sendable(sendable, ids, "exported")
@@ -205,7 +206,7 @@ def replay(
     else:
         options.log_the_run()
         config_inputs = click.get_current_context().params["config_inputs"]
-        run(config_inputs, list(_messages_of(sendable)))
+        run(config_inputs, list(_messages_of(ledger, sendable)))
     if listed and not found:
         raise click.exceptions.Exit(1)
     if found and (left := len(_find(ledger, ids=[dead.id for dead in found]))):
@@ -249,18 +250,22 @@ def _show_left_out(found: Sequence[Row[Any]], sendable: Sequence[Row[Any]]) -> N
         click.echo(text, err=True)
 
 
-def _messages_of(found: Sequence[Row[Any]]) -> Iterator[str]:
-    """Yield a RECORD message for each dead letter, after the SCHEMA of its stream."""
+def _messages_of(ledger: Ledger, found: Sequence[Row[Any]]) -> Iterator[str]:
+    """Yield a RECORD message for each dead letter, after the SCHEMA of its stream.
+
+    They come in the order in which their records were read.
+    """
     from target_stairoids.ledger.dead_letters import mark_of
     from target_stairoids.sending.record_decision import DEAD_LETTER_FIELD
 
     schema = None
-    for dead in found:
+    for dead in sorted(found, key=attrgetter("read_order")):
         if dead.schema != schema:
             schema = dead.schema
             yield schema
         # Spliced as text, because decoding the record would round its decimals.
-        marker = json.dumps(f"{mark_of(dead)} {dead.mapping}")
+        mark = mark_of(ledger, dead.id, dead.read_order)
+        marker = json.dumps(f"{mark} {dead.mapping}")
         record = dead.record.decode().rstrip()
         separator = "" if record == "{}" else ","
         yield (

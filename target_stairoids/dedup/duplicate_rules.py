@@ -15,7 +15,12 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from target_stairoids.dedup.order import are_ordered, is_before, is_log_position
+from target_stairoids.dedup.order import (
+    are_ordered,
+    is_before,
+    is_log_position,
+    run_of,
+)
 
 #: Entity digest and name of the mapping: the ledger's key for a kind of signal.
 Key = tuple[bytes, str]
@@ -65,6 +70,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         email: Digest of the person's address; None if it is unknown.
         domain: Digest of the company's domain; None if it is unknown.
         has_null_key: Whether the record lacks a key that its stream declares.
+        read_order: As `order.read_order` returns it. A dead letter keeps it.
     """
 
     key: Key
@@ -79,11 +85,17 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     email: bytes | None = None
     domain: bytes | None = None
     has_null_key: bool = False
+    read_order: int = 0
 
     @property
     def mapping(self) -> str:
         """Name of the mapping."""
         return self.key[1]
+
+    @property
+    def read_in(self) -> int:
+        """The run that read its record."""
+        return run_of(self.read_order)
 
 
 class Latest(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +107,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
         state_digest: None if a later state was filtered, or if the key is shared.
         content_digest: Of the last signal; None if none was sent, or as above.
         run: The run in which it was sent.
+        read_order: As for a version.
         done: Whether a signal of the entity was ever sent, or kept back on purpose.
         is_shared: Whether several people share the key. Each is an entity then.
         is_several: Whether several rows about one person have the key.
@@ -111,6 +124,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
     email: bytes | None = None
     domain: bytes | None = None
     run: int = 0
+    read_order: int = 0
     is_shared: bool = False
     is_several: bool = False
     record_entity: bytes | None = None
@@ -397,6 +411,7 @@ def latest_after(
         email=version.email,
         domain=version.domain,
         run=run,
+        read_order=version.read_order,
         is_several=bool(before and before.is_several),
         record_entity=record_entity,
         has_null_key=version.has_null_key,

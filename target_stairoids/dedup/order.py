@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from target_stairoids.mapping.schema import LOG_POSITIONS, StreamSchema
+
+
+def read_order(run: int, number: int = 0) -> int:
+    """Return the place of a run's record among all records that runs have read."""
+    return run << 32 | number
+
+
+def run_of(read_order: int) -> int:
+    """Return the run of such a place."""
+    return read_order >> 32
 
 
 def value_in(record: Mapping[str, Any], schema: StreamSchema) -> str | None:
@@ -106,3 +116,26 @@ def is_before(one: str | None, other: str | None) -> bool:
     if one[0] == "n":
         return Decimal(one[1:]) < Decimal(other[1:])
     return one < other
+
+
+class Ordered(Protocol):
+    """A state of a record, as a version, a last state or a dead letter has it."""
+
+    @property
+    def bookmark_value(self) -> str | None:
+        """Its value of the bookmark column, or its position in a log."""
+
+    @property
+    def read_order(self) -> int:
+        """Its place among all records that runs have read."""
+
+
+def is_replaced(state: Ordered, other: Ordered) -> bool:
+    """Return whether a state of a record is older than another one.
+
+    Without an order of their bookmark values, the one that was read first is older.
+    """
+    mine, last = state.bookmark_value, other.bookmark_value
+    is_newer = is_before(last, mine)
+    is_first = state.read_order < other.read_order
+    return is_before(mine, last) or (is_first and not is_newer)

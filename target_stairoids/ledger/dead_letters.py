@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import DONE, Outcome
-from target_stairoids.dedup.record import person_digest
+from target_stairoids.dedup.order import read_order
+from target_stairoids.dedup.record import keyed_digest, person_digest
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, upsert_text
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import (
@@ -50,6 +52,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
         "mapping": version.mapping,
         "stream": version.stream,
         "bookmark_value": version.bookmark_value,
+        "read_order": version.read_order,
         "email": version.email,
         "domain": version.domain,
         "outcome": str(dead_letter.outcome),
@@ -65,17 +68,19 @@ def exists(transaction: Transaction, number: int) -> bool:
     return transaction.connection.scalar(query) is not None
 
 
-def mark_of(row: Any) -> str:  # noqa: ANN401 - a row of `dead_letters`
+def mark_of(ledger: Ledger, number: int, read_order: int) -> str:
     """Return the mark of an exported dead letter, which no other ledger has."""
-    return f"{row.id}.{row.state_digest.hex()[:8]}"
+    digest = keyed_digest(ledger.secret, [ledger.scope, number, read_order])
+    return f"{number}.{read_order}.{digest.hex()[:8]}"
 
 
-def has_mark(ledger: Ledger, number: int, mark: str) -> bool:
-    """Return whether the dead letter of a scope with this number has a mark."""
-    columns = dead_letters.c.id, dead_letters.c.state_digest
-    query = in_scope(ledger.scope, dead_letters, *columns)
-    rows = ledger.rows(query.where(dead_letters.c.id == number))
-    return any(mark_of(row) == mark for row in rows)
+def read_order_in(ledger: Ledger, mark: str) -> int | None:
+    """Return the read order in a mark, also of a closed one; None if not our mark."""
+    number, _, rest = mark.partition(".")
+    with suppress(ValueError):
+        place = int(rest.partition(".")[0])
+        return place if mark == mark_of(ledger, int(number), place) else None
+    return None
 
 
 def discard(transaction: Transaction, numbers: Collection[int]) -> None:
@@ -162,6 +167,7 @@ def _resolve(
         before = transaction.connection.execute(sent.limit(1)).first()
         if before is not None:  # the last state again, unless several people share it
             last = {**before._asdict(), "source_digest": None, "text_digest": None}
+            last["read_order"] = read_order(before.run)
             is_its = latest.c.entity == row.entity
             transaction.write(of_version.where(is_its).values(last))
         transaction.write(of_version.values(content_digest=None, done=False))

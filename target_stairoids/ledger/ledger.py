@@ -26,10 +26,7 @@ from target_stairoids.ledger.leases import SERVER_OPTIONS, FileLeases, ServerLea
 from target_stairoids.ledger.schema import (
     LOCK_KEY,
     claims,
-    dead_letters,
-    latest,
     runs,
-    settled,
     streams,
 )
 from target_stairoids.ledger.structs import Claim, KnownMapping, claim_from
@@ -283,31 +280,6 @@ class Ledger:
         self.buffer.know(found)
         return {**found, **newest}
 
-    def was_read_since(self, dead_letter: int, key: Key) -> bool:
-        """Return whether a later run than a dead letter's wrote the latest version.
-
-        This run does not count: it may have sent another dead letter of the entity.
-        Also true if that run wrote it after a signal that was lost, or if the dead
-        letter was closed, and the latest version filtered.
-        """
-        entity, mapping = key
-        is_its = dead_letters.c.id == dead_letter
-        of_dead_letter = sa.select(dead_letters.c.last_at).where(is_its)
-        is_later = runs.c.started_at > of_dead_letter.scalar_subquery()
-        columns = "entity", "mapping", "state_digest"
-        is_lost = sa.exists().where(
-            is_its, *(dead_letters.c[n] == settled.c[n] for n in columns)
-        )
-        is_later |= is_lost.where(settled.c.run == 0)
-        filtered = latest.c.state_digest.is_(None) & ~of_dead_letter.exists()
-        query = sa.select(latest.c.entity).where(
-            latest.c.entity == entity,
-            latest.c.mapping == mapping,
-            latest.c.run == runs.c.run,
-            (is_later & (runs.c.run != self.run)) | filtered,
-        )
-        return self.value(query) is not None
-
     # Claims of other runs
 
     @cached_property
@@ -323,7 +295,7 @@ class Ledger:
         keys = [claim.version.key for claim in numbered.values()]
         self.buffer.know(self.latest_of(keys))
         for number, claim in numbered.items():
-            self.buffer.expect(number, claim.version, claim.run)
+            self.buffer.expect(number, claim.version)
 
     def take_over_claims(self) -> list[Claim]:
         """Take over, and return, the claims of dead runs."""

@@ -17,10 +17,10 @@ from target_stairoids.dedup.duplicate_rules import (
     differ,
     latest_after,
 )
-from target_stairoids.dedup.order import is_before
+from target_stairoids.dedup.order import is_replaced
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
-from target_stairoids.ledger.structs import Closes, LatestRow, SettledVersion
+from target_stairoids.ledger.structs import LatestRow, SettledVersion
 from target_stairoids.ledger.transaction import END_CLAIM, Transaction
 
 Row = tuple[Any, ...]
@@ -49,6 +49,7 @@ class _DeadLetter(NamedTuple):
     state_digest: bytes
     outcome: str
     bookmark_value: str | None
+    read_order: int
     email: bytes | None
     domain: bytes | None
 
@@ -98,7 +99,7 @@ def _close_dead_letters(
 
 def _ends(item: SettledVersion, of: _DeadLetter) -> bool:
     """Return whether a dead letter of a record ends with an accepted signal of it."""
-    version, closes, value = item.version, item.closes, of.bookmark_value
+    version = item.version
     if of.state_digest == version.state_digest or of.outcome == Outcome.UNKNOWN:
         return of.state_digest == version.state_digest
     person = of.email or of.domain
@@ -106,10 +107,9 @@ def _ends(item: SettledVersion, of: _DeadLetter) -> bool:
     is_same = person is not None and person == (version.email or version.domain)
     if differ(of, version) or (is_shared and not is_same):
         return False
-    if closes is Closes.BEFORE:
-        return is_before(value, version.bookmark_value)
-    is_newer = is_before(version.bookmark_value, value)
-    return closes is Closes.ALL or (closes is Closes.OLDER and not is_newer)
+    if item.is_once:
+        return is_same or of.read_order < version.read_order
+    return is_replaced(of, version)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from stairoids_common.database import BIG_ID, key, optional, required
 from target_stairoids.exceptions import LedgerError
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 16
 metadata = sa.MetaData()
 _Digest = sa.LargeBinary(16)
 
@@ -131,7 +131,7 @@ latest = sa.Table(
     *required(sa.Boolean, "done"),
     *optional(_Digest, "source_digest", "text_digest"),
     *optional(_Digest, "email", "domain"),  # keyed with the ledger's secret
-    *required(BIG_ID, "run"),
+    *required(BIG_ID, "run", "read_order"),
     *required(sa.Boolean, "is_shared", "is_several"),
     sa.Column("record_entity", _Digest),  # the key that people share
     *required(sa.Boolean, "has_null_key"),
@@ -153,7 +153,7 @@ claims = sa.Table(
     *required(sa.Text, "stream_name", "claimed_at", "attempted_at"),
     *optional(sa.Text, "bookmark_value", "key_values"),
     *required(sa.Boolean, "has_null_key"),
-    *required(BIG_ID, "run"),
+    *required(BIG_ID, "run", "read_order"),
     sa.Column("dead_letter", BIG_ID),  # the one that a person sends again
     *required(sa.LargeBinary, "signal", "record"),
 )
@@ -163,6 +163,7 @@ dead_letters = sa.Table(
     *key("id", kind=BIG_ID),
     *required(_Digest, "entity", "state_digest"),
     *required(sa.Integer, "stream", "attempts"),
+    *required(BIG_ID, "read_order"),  # as for a version
     *required(sa.Text, "mapping", "stream_name", "outcome", "reason"),
     *required(sa.Text, "first_at", "last_at"),
     *optional(sa.Text, "request_id", "key_values", "bookmark_value"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from enum import Enum, auto
+from enum import Enum
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,15 +45,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     run: int = 0
 
 
-class Closes(Enum):
-    """The dead letters of its record that end when Stairoids accepts a signal."""
-
-    OWN = auto()  # that of the same state
-    BEFORE = auto()  # also those of certainly older states
-    OLDER = auto()  # also those of other states that are not certainly newer
-    ALL = auto()
-
-
 class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A version with its outcome, to be written.
 
@@ -62,7 +53,8 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         accepted_at: RFC 3339; None for now.
         signal: The request's JSON text; empty if there was none.
         is_claimed: Whether this run's claim on the entity ends with it.
-        run: The run that read its record, if that one was killed; 0 for this run.
+        is_once: Whether it is the only signal of its record and person.
+        run: The run that read its record, if it is not this one; 0 for this run.
     """
 
     version: Version
@@ -73,7 +65,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     key_values: str | None = None
     accepted_at: str | None = None
     is_claimed: bool = True
-    closes: Closes = Closes.OWN
+    is_once: bool = False
 
 
 class LatestRow(msgspec.Struct, gc=False):

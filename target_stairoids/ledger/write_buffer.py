@@ -244,21 +244,12 @@ class WriteBuffer:
 
     # Signals in the queue
 
-    def expect(
-        self,
-        number: int,
-        version: Version,
-        run: int | None = None,
-        *,
-        is_last: bool = True,
-    ) -> None:
+    def expect(self, number: int, version: Version, *, is_last: bool = True) -> None:
         """Note the last state that a signal in the queue will leave.
 
-        Args:
-            run: The one that read its record, if it is not this one.
-            is_last: Whether it is sent after any outcome of the signals before it.
+        `is_last` is whether it is sent after any outcome of the signals before it.
         """
-        run = self.run if run is None else run
+        run = version.read_in or self.run
         before = self.latest(version.key)
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one

@@ -7,7 +7,7 @@ last states, the entities that were read, and the records that are held.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,7 +35,7 @@ from target_stairoids.dedup.duplicate_rules import (
     people_in,
     unchanged_after,
 )
-from target_stairoids.dedup.order import are_ordered, is_before
+from target_stairoids.dedup.order import is_before, is_replaced
 from target_stairoids.dedup.seen_entities import SeenEntities
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
@@ -172,7 +172,8 @@ class Identity:
                 content_digest=None,
                 bookmark_value=version.bookmark_value or latest.bookmark_value,
                 source_digest=None,
-                run=self._buffer.run,
+                run=version.read_in,
+                read_order=version.read_order,
             )
             if was_read:
                 self._see_again(version.record_key, latest, record.mapped.mapping.send)
@@ -212,25 +213,19 @@ class Identity:
         first = self._resolve(held)
         return [first, *self.take(record)]
 
-    def is_superseded(
-        self, record: OpenRecord, was_read_since: Callable[[Key], bool]
-    ) -> bool:
-        """Return whether a newer version than a dead letter's was sent or filtered.
-
-        `was_read_since` returns whether an earlier run did so after the failure.
-        """
+    def is_superseded(self, record: OpenRecord) -> bool:
+        """Return whether a newer version than a dead letter's was sent or filtered."""
         version, latest = self.placed(record)
-        if latest is None or latest.is_shared:
+        if latest is None:
             return False
-        mine, last = version.bookmark_value, latest.bookmark_value
-        is_ordered = mine != last and are_ordered(mine, last)
-        is_always = record.mapped.mapping.send == "always" and is_ordered
-        is_always &= version.key == version.record_key  # no newer state closes others
+        is_always = record.mapped.mapping.send == "always" and is_older(version, latest)
         if latest.state_digest is not None and (is_always or not latest.content_digest):
             return False  # also if the newer version was rejected, and not sent
-        if is_ordered:
-            return is_older(version, latest)
-        return was_read_since(version.key)
+        is_followed = any(  # a lost state by another one
+            state.state_digest == version.state_digest and not state.run
+            for state in self._buffer.states(version.record_key)
+        )
+        return is_followed or is_replaced(version, latest)
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""

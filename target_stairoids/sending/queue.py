@@ -18,7 +18,7 @@ from enum import Enum, auto
 from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import is_log_position
-from target_stairoids.ledger.structs import Claim, Closes
+from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
 
 
@@ -71,7 +71,6 @@ class QueuedSignal:
     is_substitute: bool = False
     ignored: Collection[str | None] = ()
     names_row: bool = False
-    closes: Closes = Closes.OWN
     decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0
     accepted_before: int = 0
@@ -205,12 +204,6 @@ class SendQueue:
         signal.blockers = len(before) + waits
         if not signal.blockers:
             self._ready.append(signal)
-
-    def note_failed(self, lane: object) -> None:
-        """Let no earlier signal of a subject close the dead letter of a later one."""
-        for signal in self.unfinished.values() if lane in self.lanes else ():
-            if lane in signal.lanes:
-                signal.closes = Closes.OWN
 
     def requests_beside(self, signal: QueuedSignal) -> list[bytes]:
         """Return the other requests that Stairoids may have accepted."""

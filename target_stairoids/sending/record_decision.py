@@ -34,7 +34,7 @@ from target_stairoids.dedup.record import (
     values_at,
 )
 from target_stairoids.exceptions import InvalidSignalError
-from target_stairoids.ledger.structs import Claim, Closes, DeadLetter
+from target_stairoids.ledger.structs import Claim, DeadLetter
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 #: Column of an exported dead letter: its `mark_of`, and the name of the mapping.
 DEAD_LETTER_FIELD = "_sdc_stairoids_dead_letter"
-CLOSED = 0  # the number of a dead letter that is closed, or of another ledger
+FOREIGN = 0  # the number of a dead letter of another ledger
 
 #: Reason of a signal whose person or company is on the suppression list.
 SUPPRESSED = "suppressed"
@@ -58,6 +58,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     """A record under one mapping of its stream.
 
     Attributes:
+        read_order: As for a version.
         has_null_key: Whether it lacks a key that its stream declares.
         is_by_person: Whether the person identifies it, because no key does (`once`).
     """
@@ -66,6 +67,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     mapping: CompiledMapping
     record: Record
     key: Key
+    read_order: int
     has_null_key: bool = False
     is_by_person: bool = False
     dead_letter: int | None = None
@@ -107,6 +109,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             source_digest=record.source_digest(columns.ignored),
             text_digest=record.mark(self.key[0], columns.stateless),
             has_null_key=self.has_null_key,
+            read_order=self.read_order,
         )
 
     def touched(self, latest: Latest) -> Version | None:
@@ -161,7 +164,9 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         return record, text if settings.keep_keys else key_digest(text)
 
 
-def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRecord]:
+def mapped_records(
+    stream: Stream, record: Record, scope: str, read_order: int
+) -> list[MappedRecord]:
     """Return a record once for each mapping of its stream.
 
     A dead letter that is sent again is mapped by the mapping that failed only.
@@ -186,7 +191,14 @@ def mapped_records(stream: Stream, record: Record, scope: str) -> list[MappedRec
         key, is_by_person = (own, mapping.name), has_no_key and mapping.send == "once"
         found.append(
             MappedRecord(
-                stream, mapping, record, key, has_null_key, is_by_person, number
+                stream,
+                mapping,
+                record,
+                key,
+                read_order,
+                has_null_key,
+                is_by_person,
+                number,
             )
         )
     return found
@@ -390,14 +402,6 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             key_values=key,
         )
 
-    @property
-    def _closes(self) -> Closes:
-        mapped = self.mapped
-        if mapped.mapping.send == "once":
-            return Closes.ALL
-        # A dead letter that is sent again is an old state.
-        return Closes.OLDER if mapped.dead_letter is None else Closes.BEFORE
-
     def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
         """Return its signal for the queue."""
         mapped, signal, latest = self.mapped, self.draft.signal, decided.latest
@@ -420,6 +424,5 @@ class OpenRecord(msgspec.Struct, gc=False, eq=False):
             ignored=mapped.ignored,
             names_row=bool(mapped.mapping.key)
             and signal.properties.keys() >= {*mapped.mapping.key},
-            closes=self._closes,
             lanes=lanes_of(version, signal.account, signal.contact),
         )

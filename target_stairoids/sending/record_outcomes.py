@@ -137,9 +137,7 @@ class RecordOutcomes:
         if self.ledger.buffer.claims:
             self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
-        if dead_letter is not None and self.identity.is_superseded(
-            record, partial(self.ledger.was_read_since, dead_letter)
-        ):
+        if dead_letter is not None and self.identity.is_superseded(record):
             self.closing.close(mapped)
             self._count(mapped, Outcome.SUPERSEDED, _SUPERSEDED)
         elif draft.outcome is Outcome.INVALID:
@@ -432,7 +430,6 @@ class RecordOutcomes:
         self.ledger.buffer.finish(signal.number, Outcome.PENDING)
 
     def _add_dead_letter(self, record: OpenRecord) -> None:
-        self.queue.note_failed(record.mapped.key[0])
         self.closing.add_failed(record.mapped)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 

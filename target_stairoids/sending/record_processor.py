@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stairoids_common.text import as_code
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
+from target_stairoids.dedup import order
 from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
@@ -26,7 +27,7 @@ from target_stairoids.dedup.duplicate_rules import (
 )
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
-from target_stairoids.ledger.dead_letters import has_mark
+from target_stairoids.ledger.dead_letters import read_order_in
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.write_buffer import FULL
 from target_stairoids.mapping.schema import StreamSchema
@@ -35,8 +36,8 @@ from target_stairoids.sending.identity import SettledRecord
 from target_stairoids.sending.observer import Observer
 from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
-    CLOSED,
     DEAD_LETTER_FIELD,
+    FOREIGN,
     Draft,
     MappedRecord,
     draft_of,
@@ -103,6 +104,7 @@ class RecordProcessor:
         be decoded. All before that one are decided.
         """
         scope, report = self.settings.scope, self.outcomes.report
+        run = self.ledger.buffer.run
         for sent in records:
             record = stream.reader.read(sent)
             if not stream.keys <= record.key.keys() and (
@@ -110,14 +112,17 @@ class RecordProcessor:
             ):
                 raise MissingKeyError(lack)
             stream.counts.taken += 1
-            found = mapped_records(stream, record, scope)
+            place = order.read_order(run, report.read)
+            found = mapped_records(stream, record, scope, place)
             if DEAD_LETTER_FIELD in record.key:
                 if not found:
                     self.outcomes.filtered(stream, record.fields, "its mapping is gone")
                     continue
-                mark, number = record.key[DEAD_LETTER_FIELD], found[0].dead_letter
-                if number and not has_mark(self.ledger, number, mark.split(" ")[0]):
-                    found[0].dead_letter = CLOSED
+                if found[0].dead_letter is not None:
+                    mark = record.key[DEAD_LETTER_FIELD].split(" ")[0]
+                    if (known := read_order_in(self.ledger, mark)) is None:
+                        found[0].dead_letter = FOREIGN
+                    found[0].read_order = known or place
             report.read += 1
             if found and found[0].has_null_key:
                 stream.counts.null_keys += 1

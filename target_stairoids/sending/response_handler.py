@@ -370,12 +370,12 @@ class ResponseHandler:
             SettledVersion(
                 version=signal.claim.version,
                 outcome=outcome,
-                run=signal.claim.run if outcome is Outcome.ACCEPTED else 0,
+                run=signal.claim.version.read_in if outcome is Outcome.ACCEPTED else 0,
                 ids=ids,
                 accepted_at=accepted_at,
                 signal=signal.claim.signal,
                 key_values=signal.claim.key_values,
-                closes=signal.closes,
+                is_once=signal.send == "once",
                 # A held rejection has left the queue and has no claim.
                 is_claimed=signal.number in self.queue.unfinished,
             )

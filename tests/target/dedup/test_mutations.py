@@ -50,6 +50,23 @@ SINGLE = [
         "test_dead_letter_is_not_sent_after_its_row_was_excluded[None-always]",
     ),
     (
+        "cli/test_dead_letters.py",
+        "test_replay_sends_states_in_the_order_in_which_they_were_read",
+    ),
+    ("cli/test_dead_letters.py", "test_dead_letter_is_not_sent_after_a_newer_version"),
+    (
+        "cli/test_dead_letters.py",
+        "test_export_of_a_closed_dead_letter_is_not_sent_after_a_newer_state",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_lost_signal_before_a_newer_state_is_not_sent_beside_another_lost_one",
+    ),
+    (
+        "cli/test_dead_letters.py",
+        "test_lost_signal_is_not_sent_after_a_newer_state_of_the_same_day[always]",
+    ),
+    (
         "sending/test_company_names.py",
         "test_people_who_share_the_key_of_a_company_do_not_close_its_dead_letter",
     ),
