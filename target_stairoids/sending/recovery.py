@@ -6,10 +6,12 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from stairoids_common.time import parse_time, timestamp
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
@@ -22,9 +24,9 @@ from target_stairoids.dedup.duplicate_rules import (
 from target_stairoids.dedup.order import is_before
 from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
-from target_stairoids.ledger import queries
+from target_stairoids.ledger import lookup, queries
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Claim
+from target_stairoids.ledger.structs import OWN_CLOCK, WRONG_BY, Claim, Known
 from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.ledger.write_buffer import WriteBuffer
 from target_stairoids.mapping.config import mappings_for
@@ -65,10 +67,29 @@ class Recovery:
             longest_wait=self.longest_wait,
         )
         signal.expires = signal.not_before - delay
+        known = self._newest.get(signal.source)
+        if known and known.until > self._end_of(claim):
+            signal.control, signal.control_at = known.signal_id, signal.expires
         signal.may_look_up = not (hold := self._why_held(claim))
         signal.refusal = hold or self._why_not_again(claim)
         self.unclear[signal.number] = signal
         return signal
+
+    @cached_property
+    def _newest(self) -> dict[str, Known]:
+        """Source -> the newest signal that the ledger accounts for."""
+        with self.ledger.reading() as connection:
+            known = lookup.facts(connection, self.settings.scope, ()).known
+        by_time = sorted(known.items(), key=lambda item: item[1].until)
+        return {source: newest for (source, _), newest in by_time}
+
+    def _end_of(self, claim: Claim) -> str:
+        """Return the server's time until which a claim's request may be accepted."""
+        at = claim.attempted_at
+        seconds = self.longest_wait + self.settings.request_timeout_seconds
+        wrong_by = WRONG_BY if at.startswith(OWN_CLOCK) else timedelta()
+        until = parse_time(at.lstrip(OWN_CLOCK)) + wrong_by
+        return timestamp(until + timedelta(seconds=seconds))
 
     def adopt(
         self, transaction: Transaction, version: Version, *, any_state: bool

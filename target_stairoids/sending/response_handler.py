@@ -267,11 +267,12 @@ class ResponseHandler:
         Those that wait for the first accepted signal also go on after a found one.
         """
         for signal in list(self.unclear.values()):
-            is_first = signal.control is None and signal.source == accepted.source
-            is_control = is_new and is_first
+            waits = signal.number in self.waiting
+            is_first = signal.control is None or waits
+            is_control = is_new and is_first and signal.source == accepted.source
             if is_control:
                 signal.control, signal.control_at = signal_id, now
-            is_due = signal.number in self.waiting and (is_control or not self.accepted)
+            is_due = waits and (is_control or not self.accepted)
             if is_due:
                 del self.waiting[signal.number]
                 signal.lookups = 0

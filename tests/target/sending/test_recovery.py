@@ -210,6 +210,27 @@ def test_recovered_signal_is_sent_again_once_a_later_one_is_listed(
     assert len(sandbox.signals) == left + 2
 
 
+@pytest.mark.parametrize(("minutes", "recovered"), [(10, "accepted"), (0, "pending")])
+def test_recovered_signal_is_sent_again_if_an_earlier_run_sent_a_later_one(
+    sandbox: Sandbox, target: TargetUnderTest, minutes: int, recovered: str
+) -> None:
+    """A request of the killed run may arrive after one that was sent soon after it."""
+    kill_while_sending(target, sandbox)
+    left = len(claims_of(target))
+    sandbox.faults.set([])
+    later = text_of([a_schema("others"), a_record(8, "others")])
+    with target.start(later, request_timeout_seconds=30) as process:
+        wait_until(lambda: len(sandbox.signals) == 2)
+        process.terminate()
+    with sqlite3.connect(target.folder / "ledger.db") as ledger:
+        at = seconds_ago(60 * minutes)
+        ledger.execute("UPDATE stairoids_claims SET attempted_at = ?", [at])
+
+    run = target.run()
+
+    assert run.report["recovered"] == {recovered: left}
+
+
 @pytest.mark.parametrize("send", ["on_change", "always"])
 def test_edited_dead_letter_of_a_killed_replay_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest, send: str
