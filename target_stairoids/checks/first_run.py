@@ -243,9 +243,10 @@ def refusal(sources: Collection[str]) -> str:
     allow = "stairoids-signals ledger allow"
     return (
         f"Stairoids has signals of source {names} that the ledger does not know. The "
-        "ledger is new, lost or an old copy, or other producers send them. Nothing of "
-        f"this source was sent. Restore the ledger (`ledger_url`), or run "
-        "`stairoids-signals ledger rebuild MESSAGES` with an output of the tap, or "
+        "ledger is new, lost or an old copy, or other producers send them, or you "
+        "resolved one with `--resend`. Nothing of this source was sent. Restore the "
+        "ledger (`ledger_url`), or run `stairoids-signals ledger rebuild MESSAGES` "
+        "with an output of the tap, or "
         f"{_DECIDE}. If there are other producers, run "
         f"{shell_command(allow, options=['--source', min(sources)])}."
     )
