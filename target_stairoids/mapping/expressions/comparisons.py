@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import ChainableUndefined
@@ -109,6 +110,7 @@ def _holds(op: str, one: Json, other: Json) -> bool:
     return found
 
 
+@lru_cache(maxsize=4096)  # times of a sync repeat
 def _time_of(text: str) -> tuple[datetime, str] | None:
     """Return the moment of a text, and the digits of its nanoseconds."""
     time, nanoseconds = likely_time_from(text), _NANOSECONDS.search(text)
