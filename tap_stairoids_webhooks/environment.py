@@ -166,10 +166,12 @@ def admin_token() -> str:
     _checked(ADMIN_TOKEN_VARIABLE, token)
     if len(token) >= _MIN_TOKEN_LENGTH and token.isascii() and token.isprintable():
         return token
-    form = f"at least {_MIN_TOKEN_LENGTH} characters of ASCII in one line"
+    form = f"{_MIN_TOKEN_LENGTH} characters of ASCII in one line"
     if token:
-        raise ConfigError(f"{ADMIN_TOKEN_VARIABLE} is no good token: it needs {form}")
-    raise ConfigError(f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: {form}")
+        raise ConfigError(
+            f"{ADMIN_TOKEN_VARIABLE} is no good token: it needs at least {form}"
+        )
+    raise ConfigError(f"--admin-port needs {ADMIN_TOKEN_VARIABLE}: at least {form}")
 
 
 def api_key() -> str:

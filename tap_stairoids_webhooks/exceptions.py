@@ -21,6 +21,10 @@ class MalformedBodyError(WebhooksError):
 class RefusedLineError(WebhooksError):
     """A line of an imported file is refused, for one word: count it and go on."""
 
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
 
 class RefusedRequestError(WebhooksError):
     """A request is refused, for one word: send its response, by default this word."""

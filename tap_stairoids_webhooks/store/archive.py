@@ -60,24 +60,24 @@ def _deliveries_in(
             continue
         try:
             yield _delivery_from(line, verifier)
-        except RefusedLineError as reason:
-            result.refused[str(reason)] += 1
-            result.first_refused.setdefault(str(reason), number)
+        except RefusedLineError as refused:
+            result.refused[refused.reason] += 1
+            result.first_refused.setdefault(refused.reason, number)
 
 
 def _delivery_from(line: bytes, verifier: Verifier) -> Delivery:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
-        raise RefusedLineError("not_json") from None
+        raise RefusedLineError(reason="not_json") from None
     match entry:
         case {"body": str(text), "signature": str(signature)}:
             body = text.encode("utf-8", "surrogatepass")
         case _:
-            raise RefusedLineError("no_body_or_signature")
+            raise RefusedLineError(reason="no_body_or_signature")
     key_id = verifier.key_id_for(body, signature.encode("ascii", "replace"))
     if key_id is None:
-        raise RefusedLineError("signature_mismatch")
+        raise RefusedLineError(reason="signature_mismatch")
     event = entry.get("event")
     is_plain = isinstance(event, str) and event.isprintable()
     return Delivery(
@@ -98,4 +98,4 @@ def _received_at(value: object) -> str:
             received_at = parse_time(value)
             if _EARLIEST <= received_at <= datetime.now(UTC) + timedelta(days=1):
                 return timestamp(received_at)
-    raise RefusedLineError("received_at")
+    raise RefusedLineError(reason="received_at")
