@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from benchmarks.__main__ import PATHS as BENCHMARKS
+from stairoids_common.cli import CONTEXT_SETTINGS
 from tests.support.documents import (
     RUN_ELSEWHERE,
     blocks,
@@ -125,7 +126,11 @@ def test_help_of_each_command_has_a_right_example() -> None:
     wrong = []
     for name, program in COMMANDS.items():
         for path, command in leaves(program, name):
-            text = command.get_help(click.Context(command)).partition("\n")[2]
+            # Click keeps the help option of the first context.
+            context = click.Context(
+                command, help_option_names=CONTEXT_SETTINGS["help_option_names"]
+            )
+            text = command.get_help(context).partition("\n")[2]
             examples = list(examples_in(text, path))
             errors = [error for example in examples if (error := error_in(example))]
             if not examples or errors or "\b" in text or "\\b" in text:
