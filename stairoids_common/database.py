@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from sqlalchemy import (
     Column,
     Engine,
     Integer,
-    NullPool,
     Text,
     create_engine,
     event,
     make_url,
-    text,
 )
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import TypeEngine
@@ -143,13 +140,14 @@ def engine_of(
     pragmas: Sequence[str] = (),
     *,
     busy_seconds: float | None = None,
-    session: Mapping[str, str] | None = None,
+    local: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Engine:
     """Return an engine. SQLite executes the pragmas, and its caller executes BEGIN.
 
     Args:
-        session: Parameters of each session of PostgreSQL, and their values.
+        local: Parameters of each transaction of PostgreSQL, and their values. Behind a
+            pooler, those of a session would reach other programs.
     """
     if busy_seconds is None:
         busy_seconds = BUSY_SECONDS
@@ -165,38 +163,23 @@ def engine_of(
 
     engine = create_engine(url, hide_parameters=True, **options)
     is_sqlite = engine.dialect.name == "sqlite"
-    event.listen(
-        engine, "connect", set_up if is_sqlite else partial(_set, session or {})
-    )
+    event.listen(engine, "connect", set_up if is_sqlite else _stay_connected)
+    if local:
+        values = (
+            f"set_config('{name}', '{value}', true)" for name, value in local.items()
+        )
+        statement = f"SELECT {', '.join(values)}"
+        event.listen(engine, "begin", lambda c: c.exec_driver_sql(statement))
     return engine
 
 
-def _set(session: Mapping[str, str], connection: Any, _record: object) -> None:  # noqa: ANN401 - of psycopg
-    """Set parameters of a session. Poolers refuse them in the startup message.
-
-    From PostgreSQL 14 on, no server ends the session of a slow run either.
-    """
-    wanted = {"idle_session_timeout": "0", **session}
+def _stay_connected(connection: Any, _record: object) -> None:  # noqa: ANN401 - of psycopg
+    """Let no server end the session of a slow run, from PostgreSQL 14 on."""
     connection.execute(
-        "SELECT set_config(name, value, false) FROM pg_settings"
-        " JOIN unnest(%s::text[], %s::text[]) AS wanted (name, value) USING (name)",
-        [[*wanted], [*wanted.values()]],
+        "SELECT set_config(name, '0', false) FROM pg_settings"
+        " WHERE name = 'idle_session_timeout'"
     )
     connection.commit()
-
-
-def shares_sessions(url: URL, connect_args: Mapping[str, Any]) -> bool:
-    """Return whether a pooler gives each transaction any session of PostgreSQL."""
-    session = text("SELECT pg_backend_pid()")
-    arguments = {**connect_args}
-    engine = create_engine(
-        url, poolclass=NullPool, hide_parameters=True, connect_args=arguments
-    )
-    with engine.connect() as one, engine.connect() as other:
-        before = one.scalar(session)
-        one.rollback()  # a pooler takes the session back,
-        other.scalar(session)  # and lends it to this transaction
-        return bool(one.scalar(session) != before)
 
 
 def reason_of(error: Exception) -> str:

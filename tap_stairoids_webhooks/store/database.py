@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial, partialmethod
 from pathlib import Path
@@ -29,7 +29,6 @@ from stairoids_common.database import (
     name_of,
     parsed_url,
     reason_of,
-    shares_sessions,
 )
 from tap_stairoids_webhooks.exceptions import (
     ConfigError,
@@ -220,13 +219,12 @@ class PostgresDatabase:
         self._url = url
         self._connections: weakref.WeakSet[psycopg.Connection] = weakref.WeakSet()
         self._connections_lock = threading.Lock()  # other threads connect
-        self._is_checked = False  # for a pooler
         self.place = name_of(url)
         self.url = _without_password(url)
 
     def writer(self, *, make: bool) -> sa.Engine:  # noqa: ARG002 -- as for SQLite
         """Return an engine that can write."""
-        return self._engine(synchronous_commit="on", **_WRITER_LIMITS)
+        return self._engine({"synchronous_commit": "on", **_WRITER_LIMITS})
 
     def check_encoding(self, connection: sa.Connection) -> None:
         """Raise `ConfigError` if the database cannot store any text."""
@@ -251,11 +249,11 @@ class PostgresDatabase:
     def reader(self) -> sa.Engine:
         """Return an engine that cannot write."""
         engine = self._engine(
-            default_transaction_read_only="on",
-            # The statements of a transaction see one state of the store.
-            default_transaction_isolation="repeatable read",
             # Without statistics PostgreSQL would sort all later events for each page.
-            enable_bitmapscan="off",
+            {"enable_bitmapscan": "off"},
+            # The statements of a transaction see one state of the store.
+            isolation_level="REPEATABLE READ",
+            execution_options={"postgresql_readonly": True},
         )
         sa.event.listen(engine, "connect", _read_binary)
         return engine
@@ -310,8 +308,9 @@ class PostgresDatabase:
         return {}
 
     def _autocommit(self, failure: str) -> AbstractContextManager[sa.Connection]:
-        engine = self._engine(lock_timeout="10s")
-        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        engine = self._engine({}, isolation_level="AUTOCOMMIT")
+        limit = "SET lock_timeout = '10s'"
+        sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql(limit))
         return _autocommit(engine, failure)
 
     def total_bytes(self) -> int:
@@ -320,33 +319,15 @@ class PostgresDatabase:
         with self._autocommit(f"the store {self.place} was not measured") as connection:
             return int(connection.exec_driver_sql(size).scalar_one())
 
-    def _check_pooler(self) -> None:
-        """Raise `ConfigError` if a pooler would lend our sessions to other programs."""
-        try:
-            is_shared = shares_sessions(self._url, _DEAD_PEER)
-        except sa.exc.DBAPIError as error:
-            msg = f"the store {self.place} cannot be opened: {reason_of(error)}"
-            raise StoreUnavailableError(msg) from error
-        if is_shared:
-            raise ConfigError(
-                f"the store {self.place} is behind a pooler that shares sessions, such"
-                " as PgBouncer with `pool_mode = transaction`: name PostgreSQL itself,"
-                " or a pooler in session mode"
-            )
-        self._is_checked = True
-
-    def _engine(self, **session: str) -> sa.Engine:
-        if not self._is_checked:
-            self._check_pooler()
+    def _engine(self, local: Mapping[str, str], **options: Any) -> sa.Engine:
         arguments = {
             "client_encoding": "UTF8",
             # A prepared statement keeps its plan, also after an empty table has grown.
             "prepare_threshold": None,
             **_DEAD_PEER,
         }
-        engine = engine_of(
-            self._url, session=session, connect_args=arguments, pool_pre_ping=True
-        )
+        options |= {"connect_args": arguments, "pool_pre_ping": True}
+        engine = engine_of(self._url, local=local, **options)
         sa.event.listen(engine, "connect", self._note)
         return engine
 

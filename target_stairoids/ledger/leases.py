@@ -26,11 +26,11 @@ SERVER_OPTIONS: Mapping[str, Any] = {
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,  # milliseconds
     },
-    "session": {
+    "isolation_level": "READ COMMITTED",
+    "local": {
         "synchronous_commit": "on",
         "lock_timeout": "60s",
         "idle_in_transaction_session_timeout": "60s",
-        "default_transaction_isolation": "read committed",
     },
 }
 
@@ -121,8 +121,15 @@ class ServerLeases:
     def is_held(self) -> bool:
         """Return whether the connection still has the lock, in the same session."""
         with contextlib.suppress(SQLAlchemyError):
-            return self._held is None or bool(self._held.scalar(_OUR_LOCKS))
+            return self.has_session()
         return False
+
+    def has_session(self) -> bool:
+        """Return whether the session is that of the lock, or raise `SQLAlchemyError`.
+
+        A pooler may give this call another session than the transaction before it.
+        """
+        return self._held is None or bool(self._held.scalar(_OUR_LOCKS))
 
     def release(self) -> None:
         """Give this process's lease back."""

@@ -80,15 +80,6 @@ class Ledger:
             elif path and not path.exists():
                 raise _NoLedgerError(url)
             options = {} if is_sqlite else SERVER_OPTIONS
-            if not is_sqlite and database.shares_sessions(
-                url, SERVER_OPTIONS["connect_args"]
-            ):
-                raise LedgerError(
-                    f"The ledger {self.name} is behind a pooler that shares sessions, "
-                    "such as PgBouncer with `pool_mode = transaction`. Each run needs "
-                    "a session of its own. Name PostgreSQL itself, or a pooler in "
-                    "session mode, in `ledger_url`."
-                )
             self._engine = database.engine_of(url, _PRAGMAS, **options)
             self._connection = self._engine.connect()
         lock = f"SELECT pg_advisory_xact_lock({LOCK_KEY}, 0)"
@@ -155,6 +146,16 @@ class Ledger:
             self.buffer.run = self.run
             if self._leases:
                 self._leases.take(self.run)
+        if isinstance(self._leases, ServerLeases):
+            with _errors(f"The ledger {self.name} cannot be used"):
+                has_session = self._leases.has_session()
+            if not has_session:
+                raise LedgerError(
+                    f"The ledger {self.name} is behind a pooler that shares sessions, "
+                    "such as PgBouncer with `pool_mode = transaction`. Each run needs "
+                    "a session of its own. Name PostgreSQL itself, or a pooler in "
+                    "session mode, in `ledger_url`."
+                )
         return self.run
 
     def end_run(

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from typing_extensions import override
 
-from tap_stairoids_webhooks.exceptions import ConfigError, StoreMissingError
+from tap_stairoids_webhooks.exceptions import StoreError, StoreMissingError
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
 from tap_stairoids_webhooks.store.leases import lease_of
@@ -33,23 +33,21 @@ def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
     assert responses == ["stored", "duplicate"]
 
 
-def test_store_is_refused_behind_a_pooler_that_shares_sessions(
-    postgres_url: str,
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_store_works_behind_a_pooler_and_changes_no_other_program(
+    postgres_url: str, mode: str
 ) -> None:
-    """The settings of its sessions would change those of other programs."""
-    with (
-        a_pooler(postgres_url, "transaction") as url,
-        pytest.raises(ConfigError, match="is behind a pooler that shares sessions"),
-    ):
-        EventStore.create(url)
-
-
-def test_store_is_used_behind_a_pooler_of_sessions(postgres_url: str) -> None:
-    with a_pooler(postgres_url, "session") as url:
+    with a_pooler(postgres_url, mode) as url, autocommit(url) as other:
         with EventStore.create(url) as store:
             store.append([a_delivery(a_body())])
         with EventStore.open_read_only(url) as store:
             assert store.last_sequence() == 1
+            with pytest.raises(StoreError, match="read-only"):
+                store.append([a_delivery(a_body("evt_2"))])
+        names = "statement_timeout", "lock_timeout", "default_transaction_read_only"
+        shown = [other.scalar(sa.text(f"SHOW {name}")) for name in names]
+
+    assert shown == ["0", "0", "off"]
 
 
 def test_options_of_the_url_and_the_environment_count(
