@@ -17,6 +17,7 @@ import click
 from singer_sdk import Stream, Tap
 from singer_sdk import exceptions as sdk
 from singer_sdk.helpers._classproperty import classproperty
+from singer_sdk.helpers._flattening import get_flattening_options
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
@@ -100,6 +101,10 @@ class StairoidsPlugin(PluginBase):
         schema = self.full_schema()
         self._config = understood(self._config, schema)
         errors = self.problems_in(self._config, schema)
+        try:
+            get_flattening_options(cast("Any", self._config))  # as the SDK does later
+        except sdk.ConfigValidationError as error:
+            errors = [*errors, *error.errors]
         if errors and raise_errors:
             raise WrongConfigError(*errors)
         return errors

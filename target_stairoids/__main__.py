@@ -19,8 +19,9 @@ def main() -> None:
     from stairoids_common.plugin import run  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 
-    word = next(iter(sys.argv[1:]), "-")
-    if word[:1] != "-":  # as in `ledger --help`, which would print the target's help
+    word = next(iter(sys.argv[1:]), "")
+    # As in `ledger --help`, which would print the target's help.
+    if word and not word.startswith("-"):
         text = "The target takes options only. A command is `stairoids-signals "
         text += f"{word}`, and a file is `--input {word}`."
         fail(text, 2)

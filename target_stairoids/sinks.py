@@ -153,7 +153,10 @@ _OPTIONS = frozenset({"__alias__", "__source__", "__else__", "__key_properties__
 def check_names(
     maps: Iterable[StreamMap], given: Mapping[str, Any], columns: Iterable[str] | None
 ) -> None:
-    """Refuse the unknown names in a stream map. Without columns, these may be any."""
+    """Refuse the unknown functions in a stream map, and columns with a typo.
+
+    Other unknown columns may be in a record, as most SCHEMAs allow more columns.
+    """
     functions = next((m.functions for m in maps if isinstance(m, CustomStreamMap)), {})
     for field, text in given.items():
         if field in _OPTIONS or not isinstance(text, str) or text == NULL_STRING:
@@ -162,15 +165,16 @@ def check_names(
         called = [node.func for node in nodes if isinstance(node, ast.Call)]
         names = [node for node in nodes if isinstance(node, ast.Name)]
         own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        known = {*(columns or ()), *functions, *_NAMES, *own, *texts}
         for name in names:
-            if name in called:
-                kind, known = "function", {*functions}
-            elif columns is None:
-                continue
+            if name in called and name.id not in functions:
+                kind, hint = "function", suggestion(name.id, functions) or "."
+            elif name.id not in known:
+                kind, hint = "column", suggestion(name.id, columns or ())
             else:
-                kind, known = "column", {*columns, *functions, *_NAMES, *own}
-            if name.id not in known:
-                hint = suggestion(name.id, known) or "."
+                continue
+            if hint:
                 raise MapExpressionError(
                     f"`{field}`: there is no {kind} `{name.id}`{hint}"
                 )

@@ -14,6 +14,7 @@ from singer_sdk.exceptions import (
     RecordsWithoutSchemaException,
 )
 
+from stairoids_common.config_errors import WrongConfigError
 from tests.support.connectors import on_both_connectors
 from tests.support.singer_io import (
     Message,
@@ -28,7 +29,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stairoids_sandbox import Sandbox
+from stairoids_sandbox import Sandbox
 
 
 def emails(sandbox: Sandbox) -> list[str]:
@@ -215,6 +216,26 @@ def test_error_about_a_stream_map_names_its_mistake(
     is_late = "for a record" in problem
     assert f"Stream `trials`: {'an' if is_late else 'its'}" in run.error
     assert problem in run.error
+
+
+@pytest.mark.parametrize("guarded", ["late if 'late' in record else email", "email"])
+def test_stream_map_may_name_a_column_that_no_schema_has(
+    target: TargetUnderTest, guarded: str
+) -> None:
+    run = target.run(
+        a_schema(),
+        a_record(1, late="ann@acme.com", _sdc_extracted_at="2026-01-01"),
+        stream_maps={"trials": {"email": guarded, "seen": "_sdc_extracted_at"}},
+    )
+
+    assert run.outcomes == {"accepted": 1}
+
+
+def test_flattening_without_a_depth_is_a_mistake_in_the_config(
+    target: TargetUnderTest,
+) -> None:
+    with pytest.raises(WrongConfigError, match="flattening_max_depth is required"):
+        target.run(a_schema(), a_record(1), flattening_enabled=True)
 
 
 def test_stream_map_of_no_stream_is_warned_about(

@@ -103,7 +103,7 @@ class StoreReads:
             found.cancel()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # the URL may hold a password
 class ReceiverStatus(Collector):
     """The status of a running receiver; `reads` runs the functions that read the store.
 

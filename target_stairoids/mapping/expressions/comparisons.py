@@ -45,6 +45,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(?!\d)|\d{1,2}([./-])\d{1,2}\1\d{4}(?!\d)")
 _YEAR = re.compile(r"\b\d{4}\b")  # as in `Nov 5, 2026`; without it, no text is a time
 _NANOSECONDS = re.compile(r"[.,]\d{6}(\d*[1-9])")  # Python's times have six digits
 _PERIOD = re.compile(r"\d{4}(-\d\d)?")  # a year or a month, in order as a text
+#: Beside a year or a month, a time counts in its own zone.
+_WITH_ISO = re.compile(r"\d{4}(-\d\d)?|\d{4}-\d\d-\d\d.*", re.DOTALL)
 _WORDS = {
     True: {"true", "yes", "y", "t", "1", "on"},
     False: {"false", "no", "n", "f", "0", "off"},
@@ -92,7 +94,10 @@ def _holds(op: str, one: Json, other: Json) -> bool:
         if len(times) == len(pair):
             return bool(operate(*times))
         if is_date and op in SIZES:
-            texts = [t if _PERIOD.fullmatch(t) else likely_time_from(t) for t in pair]
+            is_ordered = _WITH_ISO if any(map(_PERIOD.fullmatch, pair)) else _PERIOD
+            texts = [
+                t if is_ordered.fullmatch(t) else likely_time_from(t) for t in pair
+            ]
             if None not in texts:
                 return bool(operate(*texts))
             raise InvalidSignalError(

@@ -70,30 +70,32 @@ _VALUES = ("value", "email", "emailaddress", "address", "domain", "name", "url",
 _PRIMARY = frozenset(
     {"primary", "isprimary", "primaryaddress", "default", "isdefault", "metadata"}
 )
+_KINDS = frozenset({"type", "label", "category"})
 _WORK = frozenset({"work", "office", "business"})
 
 
-def _fields_of(item: object) -> dict[str, object]:
+def _fields_of(item: object) -> list[tuple[str, object]]:
+    """Return names and values; names that differ in their form only are equal."""
     named = item if isinstance(item, dict) else {}
-    return {simple_name(str(name)): value for name, value in named.items()}
+    return [(simple_name(str(name)), value) for name, value in named.items()]
 
 
 def _value_in(item: object) -> object:
-    fields = _fields_of(item)
-    found = next((fields[name] for name in _VALUES if fields.get(name)), None)
+    fields = {name: value for name, value in _fields_of(item) if value}
+    found = next((fields[name] for name in _VALUES if name in fields), None)
     return found if isinstance(item, dict) else item
 
 
 def _rank(item: object) -> tuple[bool, bool]:
     """Return whether an item is the primary one, and whether it is one for work."""
     fields = _fields_of(item)
-    kinds = {str(fields.get(name)).lower() for name in ("type", "label", "category")}
-    is_primary = str(fields.get("type")).lower() == "primary" or any(
+    kinds = {(n, str(v).lower()) for n, v in fields if n in _KINDS}
+    is_primary = ("type", "primary") in kinds or any(
         _rank(value)[0] or str(value).lower() in {"true", "1", "yes"}
-        for name, value in fields.items()
+        for name, value in fields
         if name in _PRIMARY
     )
-    return is_primary, not kinds.isdisjoint(_WORK)
+    return is_primary, any(kind in _WORK for _, kind in kinds)
 
 
 def iso8601(value: object, form: str | None = None) -> str | None:

@@ -830,6 +830,10 @@ def value_of(field: str, properties: dict[str, Any], record: dict[str, Any]) -> 
         (["a@x.com", "b@x.com"], "a@x.com"),
         ("a@x.com", "a@x.com"),
         ([{"primary": True}], None),
+        (
+            [{"email": "a@x.com"}, {"email": "b@x.com", "Type": "work", "type": "x"}],
+            "b@x.com",
+        ),
         ([{"value": None, "primary": True}, {"value": "b@x.com"}], "b@x.com"),
         ([None, "b@x.com"], "b@x.com"),
         (
