@@ -29,7 +29,7 @@ from tests.support.singer_io import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-from stairoids_sandbox import Sandbox
+    from stairoids_sandbox import Sandbox
 
 
 def emails(sandbox: Sandbox) -> list[str]:
