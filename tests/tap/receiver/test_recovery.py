@@ -57,10 +57,11 @@ with EventStore.open(sys.argv[1]) as store:
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     package = "tap_stairoids_webhooks"
-    limits = (
-        "-c lock_timeout=1s -c statement_timeout=2s"
-        " -c idle_in_transaction_session_timeout=1s"
-    )
+    limits = {
+        "lock_timeout": "1s",
+        "statement_timeout": "2s",
+        "idle_in_transaction_session_timeout": "1s",
+    }
     for name, value in {
         "store.database._WRITER_LIMITS": limits,
         "store.database._FROZEN_SECONDS": 0.8,
