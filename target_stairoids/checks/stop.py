@@ -6,6 +6,13 @@ from target_stairoids.exceptions import IncompleteError, StairoidsError
 from target_stairoids.settings import Settings
 
 GRACE_SECONDS = 10.0  # how long the requests in flight of a stopped run may take
+UNPROVED = (
+    "Some requests got no usable response. Only a signal that is accepted later can "
+    "prove their outcome, and there was none. They and the signals behind them are "
+    "pending. Run again when there are new records. If none come, set `on_unknown: "
+    "hold` for one run, and then decide on the dead letters with `stairoids-signals "
+    "dead-letters resolve`."
+)
 
 #: Setting -> why the run stops. The requests are those of all runs today (UTC).
 _LIMITS = {

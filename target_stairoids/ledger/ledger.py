@@ -409,5 +409,7 @@ def _errors(problem: str) -> Iterator[None]:
     except (SQLAlchemyError, OSError) as error:
         reason = database.reason_of(error)
         is_lost = getattr(error, "connection_invalidated", False)
-        kind = LostLedgerError if is_lost else LedgerError
-        raise kind(f"{problem}: {reason}. See `ledger_url`.") from None
+        kind, step = LedgerError, "See `ledger_url`"
+        if is_lost:
+            kind, step = LostLedgerError, "Run again"
+        raise kind(f"{problem}: {reason}. {step}.") from None

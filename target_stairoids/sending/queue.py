@@ -21,6 +21,9 @@ from target_stairoids.dedup.order import is_log_position
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
 
+_QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
+_QUEUE_BYTES = 64 << 20  # of their requests and records
+
 
 class Stage(Enum):
     """The next step of a signal in the queue."""
@@ -177,6 +180,11 @@ class SendQueue:
         self.size = self.substitutes = 0
         self._ready: deque[QueuedSignal] = deque()
         self._timers: list[tuple[float, int, QueuedSignal]] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more signals may be read."""
+        return len(self.unfinished) < _QUEUE_SIZE and self.size < _QUEUE_BYTES
 
     def next_at(self, now: float) -> float | None:
         """Return when the next signal may go on; None if none can by itself."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from stairoids_common.text import as_code, counted
 from target_stairoids.api.worker_pool import readable
 from target_stairoids.checks.first_run import NOT_CHECKED, LedgerRebuild, refusal
-from target_stairoids.checks.stop import GRACE_SECONDS, Stop
+from target_stairoids.checks.stop import GRACE_SECONDS, UNPROVED, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import (
@@ -57,16 +57,6 @@ from target_stairoids.sending.streams import Stream
 from target_stairoids.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-_QUEUE_SIZE = 10_000  # unfinished signals, beyond which reading stops
-_QUEUE_BYTES = 64 << 20  # of their requests and records
-_UNPROVED = (
-    "Some requests got no usable response. Only a signal that is accepted later can "
-    "prove their outcome, and there was none. They and the signals behind them are "
-    "pending. Run again when there are new records. If none come, set `on_unknown: "
-    "hold` for one run, and then decide on the dead letters with `stairoids-signals "
-    "dead-letters resolve`."
-)
 
 
 class Run:
@@ -164,10 +154,9 @@ class Run:
             self._send()
             if self.stop.reason is not None:
                 return False
-            queue = self._queue
-            has_room = len(queue.unfinished) < _QUEUE_SIZE and queue.size < _QUEUE_BYTES
+            has_room = self._queue.has_room
             if not has_room and self._is_stuck():
-                self.stop.set(IncompleteError(_UNPROVED))
+                self.stop.set(IncompleteError(UNPROVED))
                 return False
             self._outcomes.let_go(time.monotonic(), is_full=not has_room)
             if has_room and source is None:
@@ -220,21 +209,22 @@ class Run:
         stop = self.stop.reason
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
-        failure = error or unforeseen or stop or self._left_over()
+        try:
+            failure = error or unforeseen or stop or self._left_over()
+        except LedgerError as lost:
+            failure = unforeseen = lost
         failures = error, unforeseen
         is_ledger_usable = not any(isinstance(f, LedgerError) for f in failures)
         if isinstance(stop, InterruptedRunError) and not is_ledger_usable:
             logger.warning("%s", failure)
             failure = stop  # the next run continues, as after a kill
-        self._close(failure, is_ledger_usable=is_ledger_usable)
+        failure = self._close(failure, is_ledger_usable=is_ledger_usable)
         if isinstance(failure, StairoidsError):  # stored without the path of a config
             failure.args = (with_configs(str(failure)),)
-        if failure is None or failure is error:
-            return
         if self.is_forgiven(failure):
             logger.warning("%s Exit code 0, as `on_incomplete` asks.", failure)
-            return
-        raise failure
+        elif failure is not None and failure is not error:
+            raise failure
 
     @property
     def unexplained(self) -> int:
@@ -268,16 +258,14 @@ class Run:
             self._count(finished)
             if not self._scheduler.pool.is_worth_a_commit:
                 break  # a worker wakes this thread
-        now = time.monotonic()
+        limiter, now = self._scheduler.limiter, time.monotonic()
         self._checkpoint.emit_states(now)
         queued = len(self._queue.unfinished) - self._queue.substitutes
         if self._is_first:
-            limit = self._scheduler.limiter.limit
             signals = self.report.outcomes[Outcome.ACCEPTED] + queued
-            self._is_first = not warn_if_long(signals, limit)
+            self._is_first = not warn_if_long(signals, limiter.limit)
         if now - self._progress_at >= self._progress.every:
             self._progress_at = now
-            limiter = self._scheduler.limiter
             self._progress.update(
                 status_line(
                     self.report,
@@ -383,7 +371,7 @@ class Run:
                 "The sum of the outcomes does not add up. Please report this bug."
             )
         if self._scheduler.responses.waiting:
-            return IncompleteError(_UNPROVED)
+            return IncompleteError(UNPROVED)
         pending = self.report.outcomes[Outcome.PENDING]
         if pending and not self._settings.dry_run:
             signals = counted(pending, "signal is", "signals are")
@@ -415,12 +403,16 @@ class Run:
         is_held_back = stream.schema.name in held_back
         return not is_held_back and self._outcomes.may_remember(stream)
 
-    def _close(self, failure: BaseException | None, *, is_ledger_usable: bool) -> None:
+    def _close(
+        self, failure: BaseException | None, *, is_ledger_usable: bool
+    ) -> BaseException | None:
+        """End the run in the ledger and show its report; return why it failed."""
         is_success = failure is None or self.is_forgiven(failure)
         exit_code = 0 if is_success else getattr(failure, "exit_code", 1)
         limiter, responses = self._scheduler.limiter, self._scheduler.responses
         self.report.unanswered = responses.unanswered
-        self.report.dead_letters = self._dead_letters_left() if is_ledger_usable else 0
+        if is_ledger_usable and self.report.run:
+            self.report.dead_letters = dead_letters_in(self.report.outcomes)
         report = self.report.as_dict(
             exit_code=exit_code, requests=limiter.requests, quota=limiter.known_limit
         )
@@ -429,22 +421,30 @@ class Run:
         facts = None
         if is_ledger_usable and not self._settings.dry_run:
             is_partial, streams = self._settings.is_partial, self.records.streams
-            self._ledger.end_run(
-                exit_code,
-                report,
-                reason="" if failure is None else str(failure),
-                mappings={} if is_partial else streams.made(self._may_remember),
-                complete=self._outcomes.complete(),
-                baselined=self._outcomes.baselined(),
-            )
-            facts = queries.pipeline_facts(self._ledger, self._pipeline)
-            if self._notifier:
-                ending = Ending(self.report.run, exit_code, failure is None, report)
-                self._notifier.end(ending)
+            try:
+                report["dead_letters"] = self._dead_letters_left()
+                self._ledger.end_run(
+                    exit_code,
+                    report,
+                    reason="" if failure is None else str(failure),
+                    mappings={} if is_partial else streams.made(self._may_remember),
+                    complete=self._outcomes.complete(),
+                    baselined=self._outcomes.baselined(),
+                )
+                facts = queries.pipeline_facts(self._ledger, self._pipeline)
+                if self._notifier:
+                    ending = Ending(self.report.run, exit_code, failure is None, report)
+                    self._notifier.end(ending)
+            except LedgerError as error:
+                if is_success:
+                    failure, report["exit_code"] = error, error.exit_code
+                else:
+                    logger.warning("%s", error)
         self._ledger.close()
         self._progress.end(report, is_whole=failure is None)
         problem = write_files(report, facts, self._settings)
         if problem not in {"", str(failure)}:
-            if exit_code == 0:
+            if report["exit_code"] == 0:
                 raise ConfigError(problem)
             logger.warning("%s", problem)  # the failure of the run has the exit code
+        return failure

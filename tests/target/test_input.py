@@ -13,7 +13,7 @@ from stairoids_sandbox import Fault
 from target_stairoids import input as messages
 from target_stairoids.exceptions import MessageError
 from target_stairoids.input import discard, messages_of
-from target_stairoids.sending import run
+from target_stairoids.sending import queue
 from target_stairoids.sending.queue import SendQueue
 from tests.support import singer_io
 
@@ -186,7 +186,7 @@ def test_reading_pauses_while_the_queue_is_full(
 ) -> None:
     sandbox.faults.add(Fault(kind="slow", delay_ms=10))
     records = [singer_io.a_record(number) for number in range(1, 31)]
-    monkeypatch.setattr(run, "_QUEUE_SIZE", 3)
+    monkeypatch.setattr(queue, "_QUEUE_SIZE", 3)
     monkeypatch.setattr(messages, "_CHUNK", len(singer_io.text_of(records[-1:])))
     add, sizes = SendQueue.add, []
 

@@ -18,8 +18,8 @@ from stairoids_sandbox import Fault
 from target_stairoids import input as run_input
 from target_stairoids.checks.stream_checks import BULK_CHANGE, StreamChecks
 from target_stairoids.exceptions import SetAsideError
+from target_stairoids.sending import queue as send_queue
 from target_stairoids.sending import record_outcomes
-from target_stairoids.sending import run as sending_run
 from target_stairoids.target import TargetStairoids
 from tests.support.commands import signals
 from tests.support.connectors import on_both_connectors
@@ -332,7 +332,7 @@ def test_allowed_stream_is_checked_again_though_another_one_is_set_aside(
 def test_bulk_change_may_be_expected_by_the_mapping(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending_run, "_QUEUE_SIZE", 20)
+    monkeypatch.setattr(send_queue, "_QUEUE_SIZE", 20)
     expected = [{"stream": "trials", "bulk_changes": "expected"}]
     read(target, "a", first_run="baseline")
     assert read(target, "b").exit_code == 1
@@ -1280,7 +1280,7 @@ def test_second_mapping_and_new_streams_are_no_identity_change(
 def test_two_streams_with_the_same_rows_are_no_identity_change_in_their_first_run(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending_run, "_QUEUE_SIZE", 1)
+    monkeypatch.setattr(send_queue, "_QUEUE_SIZE", 1)
     views = ["contacts", "customers"]
 
     run = target.run(*(m for v in views for m in (a_schema(v), *records(1_100, v))))

@@ -30,7 +30,7 @@ from target_stairoids.api.client import Client, Response
 from target_stairoids.dedup import seen_entities
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.ledger import transaction
-from target_stairoids.sending import checkpoint, record_processor, run
+from target_stairoids.sending import checkpoint, queue, record_processor
 from target_stairoids.target import TargetStairoids
 from tests.support.singer_io import (
     TargetUnderTest,
@@ -491,7 +491,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_processor, "_BLOCK", 3)
     monkeypatch.setattr(record_processor, "FULL", 2)
     monkeypatch.setattr(seen_entities, "_BLOCK", 4)
-    monkeypatch.setattr(run, "_QUEUE_SIZE", 10)
+    monkeypatch.setattr(queue, "_QUEUE_SIZE", 10)
     monkeypatch.setattr(run_input, "_CHUNK", 300)
     monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import signal
 import sqlite3
 import subprocess
 import threading
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine, text
+from typing_extensions import override
 
 from stairoids_sandbox import Fault, Sandbox
+from target_stairoids.exceptions import LostLedgerError
 from target_stairoids.ledger.schema import LOCK_KEY
+from target_stairoids.target import TargetStairoids
 from tests.support.forks import Forked, program
+from tests.support.postgres import autocommit
 from tests.support.raw_server import Server, raw, running
 from tests.support.singer_io import (
     Message,
@@ -37,6 +42,10 @@ pytestmark = pytest.mark.slow
 MESSAGES = [a_schema(), *(a_record(n) for n in range(1, 41)), a_state()]
 #: How long a run waits before it looks up the requests of a dead one.
 SHORT_WAIT = {"request_timeout_seconds": 2}
+END_SESSIONS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid != pg_backend_pid()"
+)
 
 
 def sent_numbers(sandbox: Sandbox) -> list[int]:
@@ -260,12 +269,7 @@ def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
         process.stdin.write(text_of(MESSAGES).encode())
         process.stdin.flush()
         wait_until(lambda: len(sandbox.signals) > 10)
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid != pg_backend_pid()"
-            )
-        )
+        connection.execute(END_SESSIONS)
         process.stdin.close()
         assert process.wait(timeout=30) == 75
     engine.dispose()
@@ -275,6 +279,41 @@ def test_lost_ledger_server_ends_the_run_and_the_next_one_resumes(
 
     assert resumed.exit_code == 0
     assert sent_numbers(sandbox) == list(range(1, 41))
+
+
+def test_ledger_server_lost_after_the_last_state_keeps_the_summary(
+    sandbox: Sandbox,
+    tmp_path: Path,
+    postgres_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Cutting(io.StringIO):
+        """Standard output that ends the sessions of the run at each STATE."""
+
+        @override
+        def write(self, text: str) -> int:
+            with autocommit(postgres_url) as connection:
+                connection.execute(END_SESSIONS)
+            return super().write(text)
+
+    target = TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
+    messages = [a_schema(), a_record(1), a_record(2, email=None), a_state()]
+    caplog.set_level("INFO")
+    tap, printed = io.StringIO(text_of(messages)), Cutting()
+    with (
+        redirect_stdout(printed),
+        pytest.raises(LostLedgerError, match=r"Run again\.$") as lost,
+    ):
+        TargetStairoids(config=target.config).listen(tap)
+
+    report, resumed = target.report(), target.run(*messages)
+
+    assert lost.value.exit_code == report["exit_code"] == 75
+    assert target.states_in(printed.getvalue()) == [{"at": 1}]
+    assert "2 signals = 1 accepted + 1 invalid (2 records read" in caplog.text
+    assert "See which, and why: " in caplog.text
+    assert resumed.exit_code == 0
+    assert resumed.outcomes == {"duplicate": 1, "invalid": 1}
 
 
 def test_sigterm_counts_although_the_ledger_fails_afterwards(
