@@ -27,7 +27,7 @@ LANGUAGE_PATHS := $(wildcard *.md) benchmarks demo docs stairoids_airbyte stairo
 	stairoids_sandbox tap_stairoids_webhooks target_stairoids tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow soak lint format docs links screenshots build bench \
+.PHONY: help demo test test-fast test-slow collect soak lint format docs links screenshots build bench \
 	clean
 .DELETE_ON_ERROR:
 
@@ -46,6 +46,9 @@ test-fast: $(READY) ## the tests of pure functions, in seconds
 test-slow: $(READY) ## the slow tests: real taps, Meltano, kill -9 loops
 	$(BIN)/pytest -n $(SLOW_WORKERS) --dist loadfile --no-loadscope-reorder \
 		-m "slow and not soak"
+
+collect: $(READY) ## import all tests, which compiles them once for all workers
+	$(BIN)/pytest -qq --collect-only >/dev/null
 
 soak: $(READY) ## hundreds of kills, 20,000 odd inputs, real quota minutes (an hour)
 	STAIROIDS_KILLS=200 STAIROIDS_LATE_SECONDS=15 $(BIN)/pytest -s --timeout=7200 \

@@ -60,7 +60,7 @@ def config_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> lis
 def schema_errors(config: Mapping[str, Json], schema: Mapping[str, Json]) -> list[str]:
     """Return one sentence for each mistake that breaks a schema."""
     given = {n: v for n, v in config.items() if v is not None and n != "$schema"}
-    validator = Draft202012Validator(repaired(schema))
+    validator = Draft202012Validator(schema)
     return sorted({s for e in validator.iter_errors(given) for s in _sentences(e)})
 
 
@@ -121,18 +121,6 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _not_json(constant: str) -> Json:
     """Refuse NaN and Infinity, which Python reads and JSON lacks."""
     raise ValueError(constant)
-
-
-def repaired(schema: Json) -> Json:
-    """Return a schema in which `anyOf` has no bare types, as those of the SDK have."""
-    if isinstance(schema, list):
-        return [repaired(part) for part in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    found = {name: repaired(part) for name, part in schema.items()}
-    if isinstance(parts := found.get("anyOf"), list):
-        found["anyOf"] = [{"type": p} if isinstance(p, str) else p for p in parts]
-    return found
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from stairoids_common.config_errors import (
@@ -157,12 +158,15 @@ def check_variables(prefix: str, names: Iterable[str], *, warns: bool) -> None:
 def warn_of_shared_variables() -> None:
     """Log each variable that is nearly one that several programs read."""
     for name in sorted(os.environ.keys() - _SHARED):
-        for shared in difflib.get_close_matches(
-            name.upper(), _SHARED, 1, _NEARLY_SHARED
-        ):
+        if shared := _nearest_shared(name.upper()):
             logger.warning(
                 "`%s` is not read by this program; did you mean `%s`?", name, shared
             )
+
+
+@cache
+def _nearest_shared(name: str) -> str | None:
+    return next(iter(difflib.get_close_matches(name, _SHARED, 1, _NEARLY_SHARED)), None)
 
 
 def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:

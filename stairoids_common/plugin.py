@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from io import StringIO
 from types import FrameType
 from typing import IO, Any, ClassVar, Protocol, TextIO, cast
@@ -24,7 +25,7 @@ from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS, checked_stdout
 from stairoids_common.config import object_in, read_config, understood
-from stairoids_common.config_errors import WrongConfigError, config_errors
+from stairoids_common.config_errors import Json, WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import with_id
 from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
@@ -69,11 +70,12 @@ class StairoidsPlugin(PluginBase):
     examples: ClassVar[str]
 
     @classmethod
+    @cache
     def full_schema(cls) -> dict[str, Any]:
         """Return the schema of the config, with the settings that the SDK adds."""
         schema = cls.config_jsonschema
         cls.append_builtin_config(schema)
-        return schema
+        return cast("dict[str, Any]", _repaired(schema))
 
     @classproperty
     @override
@@ -108,6 +110,18 @@ class StairoidsPlugin(PluginBase):
         if errors and raise_errors:
             raise WrongConfigError(*errors)
         return errors
+
+
+def _repaired(schema: Json) -> Json:
+    """Return a schema in which `anyOf` has no bare types, as those of the SDK have."""
+    if isinstance(schema, list):
+        return [_repaired(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {name: _repaired(part) for name, part in schema.items()}
+    if isinstance(parts := found.get("anyOf"), list):
+        found["anyOf"] = [{"type": p} if isinstance(p, str) else p for p in parts]
+    return found
 
 
 class StairoidsStream(Stream):

@@ -10,7 +10,6 @@ from typing import Any, TextIO
 import click
 
 from stairoids_common.cli import TEXT_FILE
-from stairoids_common.config_errors import repaired
 from stairoids_common.error_ids import with_id
 from stairoids_common.text import counted, one_line
 from target_stairoids.cli.options import config_option, online_option
@@ -177,7 +176,7 @@ def editor_schema() -> dict[str, Any]:
         "description": "Made by `stairoids-signals schema`.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"$schema": place, **repaired(settings)},
+        "properties": {"$schema": place, **settings},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -174,14 +175,16 @@ def test_number_has_its_noun() -> None:
     assert counted(2, "signal is", "signals are") == "2 signals are"
 
 
-@pytest.mark.parametrize("blocks", [0, 1])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    "command",
+    ("command", "unbuffered", "blocks"),
     [
-        *(f"{name} --help" for name in COMMANDS),
-        "stairoids-signals schema",
-        "target-stairoids --about --format=json",
+        *((f"{name} --help", "", 0) for name in COMMANDS),
+        *((f"{name} --help", "1", 1) for name in COMMANDS),
+        *itertools.product(
+            ["stairoids-signals schema", "target-stairoids --about --format=json"],
+            ["", "1"],
+            [0, 1],
+        ),
     ],
 )
 def test_full_disk_is_one_sentence_of_every_program(

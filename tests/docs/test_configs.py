@@ -16,6 +16,7 @@ from stairoids_common.config_errors import config_errors
 from target_stairoids.mapping.config import mappings_for
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.settings import Settings, config_schema
+from target_stairoids.target import TargetStairoids
 from tests.support.documents import blocks, page, page_names
 from tests.support.paths import ROOT
 from tests.support.programs import COMMANDS, error_in
@@ -231,10 +232,9 @@ def undescribed(schema: object) -> list[str]:
 
 def test_stream_map_that_the_sdk_cannot_check_is_one_sentence() -> None:
     """The schema of the SDK has a bare type where a schema belongs."""
-    schema = about("target-stairoids")["settings"]
     config = {"api_key": "k", "stream_maps": {"__else__": "canary"}}
 
-    (error,) = config_errors(config, schema)
+    (error,) = config_errors(config, TargetStairoids.full_schema())
 
     assert error == (
         "`stream_maps.__else__` has a form that is not allowed "
