@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import parse_time, timestamp
-from target_stairoids.dedup.duplicate_rules import DONE, Outcome
+from target_stairoids.dedup.duplicate_rules import DONE, Outcome, Version
 from target_stairoids.dedup.order import read_order
 from target_stairoids.dedup.record import keyed_digest, person_digest
 from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, upsert_text
@@ -41,6 +41,11 @@ _ADD = upsert_text(
     attempts=f"{dead_letters.name}.attempts + excluded.attempts",
 )
 
+_READ_AGAIN = (
+    f"UPDATE {dead_letters.name} SET read_order = ?"  # noqa: S608 - names of our own table
+    " WHERE entity = ? AND mapping = ? AND state_digest = ?"
+)
+
 
 def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
     """Keep a dead letter. A second one of the same version counts up."""
@@ -60,6 +65,12 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
     values["first_at"] = values["last_at"] = timestamp()
     row = tuple(values[name] for name in _COLUMNS)
     transaction.execute(_ADD, [row])
+
+
+def read_again(transaction: Transaction, versions: Collection[Version]) -> None:
+    """Let rejected states be replayed after all that were read before them."""
+    rows = [(v.read_order, *v.record_key, v.state_digest) for v in versions]
+    transaction.execute(_READ_AGAIN, rows)
 
 
 def exists(transaction: Transaction, number: int) -> bool:

@@ -101,6 +101,7 @@ class WriteBuffer:
         self._settled: list[SettledVersion] = []
         self._seen_again: list[tuple[Any, ...]] = []
         self._dead_letters: list[DeadLetter] = []
+        self._read_again: list[Version] = []
         self._discarded: list[int] = []
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
         self.claims = self.size = 0
@@ -232,6 +233,10 @@ class WriteBuffer:
         """Keep the dead letter of a record that cannot become a signal."""
         self._append(self._dead_letters, dead_letter)
 
+    def read_again(self, version: Version) -> None:
+        """Note that the run read a state again that has a dead letter."""
+        self._append(self._read_again, version)
+
     def discard(self, dead_letter: int | None) -> None:
         """Remove a dead letter, if it is one, because a newer version was sent."""
         if dead_letter is not None:
@@ -302,6 +307,7 @@ class WriteBuffer:
         transaction.execute(_SEE_AGAIN, self._seen_again)
         for dead_letter in self._dead_letters:
             dead_letters.add(transaction, dead_letter)
+        dead_letters.read_again(transaction, self._read_again)
         dead_letters.discard(transaction, self._discarded)
 
     def write_before(self, transaction: Transaction, claimed: dict[int, int]) -> None:
@@ -325,6 +331,7 @@ class WriteBuffer:
             self._settled,
             self._seen_again,
             self._dead_letters,
+            self._read_again,
             self._discarded,
             self._latest,
             self._states,

@@ -168,6 +168,7 @@ class RecordOutcomes:
             return
         if decided.step is REJECTED:  # it has a dead letter
             self.closing.add_failed(mapped)
+            self.ledger.buffer.read_again(decided.version)
         claim = self._outdated.repeated(decided)
         is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
         if claim and claim not in self._claimed and decided.repeats_last and not is_new:

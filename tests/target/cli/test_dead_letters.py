@@ -341,6 +341,23 @@ def test_replay_sends_states_in_the_order_in_which_they_were_read(
     assert dead_letters_left(target) == 0
 
 
+@pytest.mark.parametrize("send", ["on_change", "always"])
+def test_replay_sends_the_rejected_state_last_that_was_read_again(
+    sandbox: Sandbox, target: TargetUnderTest, send: str
+) -> None:
+    target.config |= {"signals": [{"stream": "trials", "send": send}]}
+    sandbox.faults.set([Fault(kind="status", status=422)])
+    for plan in "abab":
+        target.run(a_schema(plan="string"), a_record(1, plan=plan))
+    target.run(a_schema(plan="string"), a_record(1, plan="a"))
+    sandbox.faults.set([])
+
+    signals(target, "dead-letters", "replay")
+
+    assert [signal.properties["plan"] for signal in sandbox.signals] == ["b", "a"]
+    assert dead_letters_left(target) == 0
+
+
 def test_state_is_not_sent_after_a_newer_one_that_a_person_found_delivered(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
