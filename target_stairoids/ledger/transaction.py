@@ -137,12 +137,12 @@ class Transaction:
             )
         ]
 
-    def claim_again(self, claim: Claim, attempts: int, at: str) -> bool:
+    def claim_again(self, claim: Claim) -> bool:
         """Note the attempts of a claim, and the time of the last one.
 
         Returns False if the claim is not ours.
         """
-        row = attempts, at, *claim.version.key, self.run
+        row = claim.attempts, claim.attempted_at, *claim.version.key, self.run
         return lookup.execute(self.connection, _CLAIM_AGAIN, row).rowcount == 1
 
     def claim_on(self, version: Version) -> Claim | None:

@@ -44,6 +44,7 @@ class QueuedSignal:
         is_substitute: Whether it is sent only if the one before it is rejected.
         names_row: Whether its properties have the key of the record.
         decided_on: As for `decide_again`.
+        before: Its claim before the last attempt.
         accepted_before: How many signals were accepted before its first request.
         lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
@@ -76,6 +77,7 @@ class QueuedSignal:
     names_row: bool = False
     decided_on: tuple[int, int] = (0, 0)
     attempts: int = 0
+    before: Claim | None = None
     accepted_before: int = 0
     lookups: int = 0
     yields: int = 0
@@ -132,6 +134,15 @@ class QueuedSignal:
         """Return this signal, and the others that share its lookup, no longer so."""
         others, self.together = self.together, []
         return [self, *others]
+
+    def take_back(self) -> None:
+        """Undo the step to a request that never left. It was no attempt."""
+        if self.stage is Stage.ASK:
+            self.stage = Stage.CLAIM
+        elif self.stage is not Stage.LOOK_UP:
+            self.stage = Stage.SEND  # claimed, and certainly not sent
+            self.attempts -= 1
+            self.claim = self.before or self.claim
 
     def begin_lookup(self) -> None:
         """Forget the pages of a lookup that came to its end."""

@@ -309,10 +309,11 @@ class Scheduler:
         moment = self._clock.at(now)
         at = f"{OWN_CLOCK}{timestamp()}" if moment is None else timestamp(moment)
         for signal in self._not_filtered(transaction, taken):
-            if signal.stage is Stage.SEND and not transaction.claim_again(
-                signal.claim, signal.attempts + 1, at
-            ):
-                signal.stage = Stage.CLAIM  # a person erased the claim
+            if signal.stage is Stage.SEND:
+                signal.before, number = signal.claim, signal.attempts + 1
+                signal.claim = replace(signal.claim, attempts=number, attempted_at=at)
+                if not transaction.claim_again(signal.claim):
+                    signal.stage = Stage.CLAIM  # a person erased the claim
             (new if signal.stage is Stage.CLAIM else starting).append(signal)
         streams = {signal.number: signal.claim.version.stream for signal in new}
         self.ledger.buffer.write_before(transaction, streams)
@@ -412,13 +413,12 @@ class Scheduler:
         if recalled := self.pool.recall():
             with self.ledger.transaction() as transaction:
                 self._note_requests(transaction, -len(recalled))
+                for signal in recalled:
+                    signal.take_back()
+                    if signal.stage is Stage.SEND:
+                        transaction.claim_again(signal.claim)
         for signal in reversed(recalled):
             self.limiter.not_started()
-            if signal.stage is Stage.ASK:
-                signal.stage = Stage.CLAIM
-            elif signal.stage is not Stage.LOOK_UP:
-                signal.stage = Stage.SEND  # claimed, and certainly not sent
-                signal.attempts -= 1
             for one in reversed(signal.take_together()):
                 self.queue.put_back(one)
 

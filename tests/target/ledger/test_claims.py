@@ -81,7 +81,8 @@ def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:
     one, other = opened(), opened()
     claim(one, a_version())
     with one.transaction() as transaction:
-        assert transaction.claim_again(a_claim(a_version()), 2, "2999Z")
+        again = a_claim(a_version(), attempts=2, attempted_at="2999Z")
+        assert transaction.claim_again(again)
 
     found = claim_on(other, a_version())
 
@@ -164,7 +165,7 @@ def test_claim_of_another_run_cannot_be_withdrawn_settled_or_counted_up(
     settle(other, a_version(), outcome=Outcome.UNCHANGED)
     with other.transaction() as transaction:
         transaction.withdraw(a_version())
-        assert not transaction.claim_again(a_claim(a_version()), 2, "")
+        assert not transaction.claim_again(a_claim(a_version()))
 
     assert claim(other, a_version()) == one.run
 

@@ -231,6 +231,32 @@ def test_recovered_signal_is_sent_again_if_an_earlier_run_sent_a_later_one(
     assert run.report["recovered"] == {recovered: left}
 
 
+def test_request_that_sigterm_takes_back_is_no_attempt_of_its_claim(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    """A signal that was accepted before SIGTERM still proves the attempt before it."""
+    target.config["request_timeout_seconds"] = 1
+    sandbox.faults.set([Fault(kind="slow_accept", delay_ms=60_000, containing="corp")])
+    people = [a_record(n, email=f"u{n}@corp{n}.example") for n in range(4)]
+    text = text_of([a_schema(), a_record(9), *people])
+    with target.start(text, request_timeout_seconds=30) as process:
+        wait_until(lambda: bool(sandbox.signals) and len(claims_of(target)) == 4)
+        process.kill()
+    with sqlite3.connect(target.folder / "ledger.db") as ledger:
+        at = seconds_ago(600)
+        ledger.execute("UPDATE stairoids_claims SET attempted_at = ?", [at])
+    sandbox.faults.set([Fault(kind="slow", delay_ms=2_000)])
+    with target.start(max_in_flight=1, request_timeout_seconds=30) as process:
+        wait_until(lambda: len(sandbox.signals) == 3)
+        process.terminate()
+    sandbox.faults.set([])
+
+    stopped, run = target.report(), target.run()
+
+    assert stopped["recovered"] == {"accepted": 2, "pending": 2}
+    assert run.report["recovered"] == {"accepted": 2}
+
+
 @pytest.mark.parametrize("send", ["on_change", "always"])
 def test_edited_dead_letter_of_a_killed_replay_is_sent_once(
     sandbox: Sandbox, target: TargetUnderTest, send: str
