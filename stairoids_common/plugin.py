@@ -27,7 +27,7 @@ from stairoids_common.cli import CONTEXT_SETTINGS, checked_stdout
 from stairoids_common.config import object_in, read_config, understood
 from stairoids_common.config_errors import Json, WrongConfigError, config_errors
 from stairoids_common.environment import environment_config
-from stairoids_common.error_ids import with_id
+from stairoids_common.error_ids import fail, with_id
 from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
 
 logger = logging.getLogger(__name__)
@@ -62,12 +62,14 @@ class Stoppable(Protocol):
 class StairoidsPlugin(PluginBase):
     """A plugin that names each mistake in its config, and repeats no value.
 
-    `summary` is the first line of the help, and `examples` are its end.
+    `summary` is the first line of the help, and `examples` are its end. `for_word` ends
+    the error about a word that is no option.
     """
 
     package_name = "singer-stairoids"
     summary: ClassVar[str]
     examples: ClassVar[str]
+    for_word: ClassVar[str]
 
     @classmethod
     @cache
@@ -302,5 +304,10 @@ def _is_of_catalog(stream: object) -> bool:
 def run(plugin: type[StairoidsPlugin]) -> None:
     """Run a plugin as a program."""
     check_log_level(plugin.name)
+    word = next(iter(sys.argv[1:]), "")
+    # As in `ledger --help`, which would print the help of the plugin.
+    if word and not word.startswith("-"):
+        hint = plugin.for_word.format(word)
+        fail(f"`{plugin.name}` takes options only. {hint}", 2)
     with checked_stdout():
         plugin.cli()

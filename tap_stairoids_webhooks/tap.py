@@ -38,6 +38,7 @@ class TapStairoidsWebhooks(StairoidsTap):
     name = "tap-stairoids-webhooks"
     summary = "Emit the webhooks that Stairoids sent, as Singer streams."
     examples = _EXAMPLES
+    for_word = "A command is `stairoids-webhooks {0}`."
     expected_errors = (WebhooksError,)
     message_writer_class = MessageWriter
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import sys
 
 
 def main() -> None:
@@ -15,16 +14,9 @@ def main() -> None:
     """
     gc.disable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of the imports
-    from stairoids_common.error_ids import fail  # noqa: PLC0415 - see above
     from stairoids_common.plugin import run  # noqa: PLC0415 - see above
     from target_stairoids.target import TargetStairoids  # noqa: PLC0415 - see above
 
-    word = next(iter(sys.argv[1:]), "")
-    # As in `ledger --help`, which would print the target's help.
-    if word and not word.startswith("-"):
-        text = "The target takes options only. A command is `stairoids-signals "
-        text += f"{word}`, and a file is `--input {word}`."
-        fail(text, 2)
     run(TargetStairoids)
 
 

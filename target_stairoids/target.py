@@ -106,6 +106,7 @@ class TargetStairoids(StairoidsPlugin, Target):
     name = "target-stairoids"
     summary = "Send the records of any Singer tap to Stairoids, each once."
     examples = _EXAMPLES
+    for_word = "A command is `stairoids-signals {0}`, and a file is `--input {0}`."
     config_jsonschema = config_schema()
     default_sink_class = SignalSink
     message_reader_class = LineReader

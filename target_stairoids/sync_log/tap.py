@@ -72,6 +72,7 @@ class TapStairoidsSignals(StairoidsTap):
     name = "tap-stairoids-signals"
     summary = "Emit sent signals, runs and dead letters, as Singer streams."
     examples = _EXAMPLES
+    for_word = "A command is `stairoids-signals {0}`."
     expected_errors = (StairoidsError,)
 
     config_jsonschema: ClassVar[dict[str, Any]] = config_schema_of(TapSettings)

@@ -176,6 +176,36 @@ def test_number_has_its_noun() -> None:
 
 
 @pytest.mark.parametrize(
+    ("plugin", "hint"),
+    [
+        (
+            "target-stairoids",
+            "A command is `stairoids-signals serve`, and a file is `--input serve`. ",
+        ),
+        ("tap-stairoids-webhooks", "A command is `stairoids-webhooks serve`. "),
+        ("tap-stairoids-signals", "A command is `stairoids-signals serve`. "),
+    ],
+)
+def test_plugin_names_the_program_with_commands(plugin: str, hint: str) -> None:
+    shown = {
+        level: subprocess.run(
+            [programs() / plugin, "serve", "--help"],
+            env={**os.environ, "LOGLEVEL": level},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for level in ("", "chatty")
+    }
+
+    assert (shown[""].returncode, shown[""].stdout) == (2, "")
+    text = f"Error: `{plugin}` takes options only. {hint}[E503]\n"
+    assert shown[""].stderr == text
+    assert shown["chatty"].returncode == 1
+    assert "[E482]" in shown["chatty"].stderr
+
+
+@pytest.mark.parametrize(
     ("command", "unbuffered", "blocks"),
     [
         *((f"{name} --help", "", 0) for name in COMMANDS),

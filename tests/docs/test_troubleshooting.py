@@ -35,7 +35,6 @@ WITHOUT_ROW = {
     "A line holds more than one message.",
     "The ledger … was opened for reading only.",
     "module … has no attribute …",
-    "…: …. See `ledger_url`.",
     "a key that occurs twice",
     "a number that is too long",
     "half of a surrogate pair",

@@ -454,7 +454,9 @@ def test_unknown_log_level_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     done = CliRunner().invoke(main, ["suggest"], input="")
 
     assert done.exit_code == 1
-    assert "Error: `LOGLEVEL` must be DEBUG, INFO, WARNING or ERROR." in done.stderr
+    assert (
+        "Error: `LOGLEVEL` must be DEBUG, INFO, WARNING or ERROR. [E482]" in done.stderr
+    )
 
 
 @pytest.mark.slow
