@@ -16,6 +16,7 @@ from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, one_line
 from target_stairoids.cli.options import address_in, with_ledger
 from target_stairoids.dedup.record import json_array, key_digest
+from target_stairoids.reporting.next_steps import explain_command
 
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
@@ -106,7 +107,10 @@ def find(
         rows = [(signal.at[:19], *astuple(signal)[1:]) for signal in found]
         print_table(header, [[str(cell or "-") for cell in row] for row in rows])
     else:
-        click.echo(f"The ledger has no such signal.{_FORMS if key else ''}")
+        click.echo(
+            f"The ledger has no such signal.{_FORMS if key else ''} "
+            f"To see why a record is not sent, run `{explain_command()}`."
+        )
 
 
 def _found(

@@ -356,7 +356,9 @@ def resolve(
     from target_stairoids.ledger import dead_letters as stored
 
     if delivered == resend:
-        raise WrongUsageError("Use either --delivered or --resend.")
+        raise WrongUsageError(
+            "Use --delivered if Stairoids has the signal, else --resend."
+        )
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
     with ledger.transaction() as transaction:
         found = stored.resolve(transaction, ids, outcome)

@@ -130,7 +130,10 @@ def _chosen(
         if count == limit:
             return
     if not count:
-        raise ConfigError("MESSAGES has no such record. See --key and --stream.")
+        raise ConfigError(
+            "MESSAGES has no such record. `stairoids-signals explain MESSAGES` lists "
+            "the records by their keys."
+        )
 
 
 def _has_key(record: object, keys: list[Sequence[str]], wanted: str) -> bool:

@@ -70,6 +70,11 @@ def check_command() -> str:
     return _command("check", "check")
 
 
+def explain_command() -> str:
+    """Return the command that explains each record, with the config of this process."""
+    return _command("explain MESSAGES", "explain MESSAGES")
+
+
 def with_config(command: str) -> str:
     """Return a `ledger` command of a message with the config of this process."""
     words = command.removeprefix(_LEDGER_COMMAND)

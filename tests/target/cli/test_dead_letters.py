@@ -894,7 +894,7 @@ def test_resolve_needs_exactly_one_option(
     done = signals(target, "dead-letters", "resolve", "1", *flags)
 
     assert done.returncode == 2
-    assert "Use either --delivered or --resend." in done.stderr
+    assert "Use --delivered if Stairoids has the signal, else --resend." in done.stderr
 
 
 def dead_letters_left(target: TargetUnderTest) -> int:

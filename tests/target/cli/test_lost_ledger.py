@@ -691,7 +691,8 @@ def test_find_needs_an_address_or_a_key(target: TargetUnderTest) -> None:
     assert command(target, "find").returncode == 2
     assert "not an email address" in command(target, "find", "--email", "ann").stderr
     nobody = command(target, "find", "--email", "nobody@example.com")
-    assert nobody.stdout == "The ledger has no such signal.\n"
+    assert "has no such signal. To see why a record is not sent" in nobody.stdout
+    assert "`stairoids-signals explain MESSAGES --config " in nobody.stdout
     no_key = command(target, "find", "--key", "9").stdout
     assert "Write a key as `42`, `trial_id=42`, or a JSON array" in no_key
 

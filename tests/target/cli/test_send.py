@@ -278,7 +278,10 @@ def test_signal_as_json_is_sent_as_it_is(
                 ("account.name", {"account": {"domain": "example.com", "name": 42}}),
             )
         ),
-        (["MESSAGES", "--key", "99"], "MESSAGES has no such record."),
+        (
+            ["MESSAGES", "--key", "99"],
+            "MESSAGES has no such record. `stairoids-signals explain MESSAGES` lists",
+        ),
         (["MESSAGES", "--key", "[7"], "--key is not a JSON array."),
     ],
 )
