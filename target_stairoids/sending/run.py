@@ -377,14 +377,14 @@ class Run:
             signals = counted(pending, "signal is", "signals are")
             text = f"{signals} pending, because another run is sending the same ones."
             return IncompleteError(text)
-        if self._settings.fail_on_dead_letters and (dead := self._dead_letters_left()):
+        if self._settings.fail_on_dead_letters and (dead := self._dead_letters()):
             return StairoidsError(
                 f"{counted(dead, 'dead letter')} in this run (`fail_on_dead_letters`). "
                 f"Show them and their reasons: {dead_letters_command()}"
             )
         return files_error(self._settings)
 
-    def _dead_letters_left(self) -> int:
+    def _dead_letters(self) -> int:
         """Return how many of its dead letters are left. Later states closed others."""
         made, run = dead_letters_in(self.report.outcomes), self.report.run
         return min(made, queries.dead_letters_of(self._ledger, run)) if run else 0
@@ -422,7 +422,7 @@ class Run:
         if is_ledger_usable and not self._settings.dry_run:
             is_partial, streams = self._settings.is_partial, self.records.streams
             try:
-                report["dead_letters"] = self._dead_letters_left()
+                self.report.dead_letters = report["dead_letters"] = self._dead_letters()
                 self._ledger.end_run(
                     exit_code,
                     report,
