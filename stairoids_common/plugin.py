@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import fnmatch
 import json
 import logging
 import signal
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import StringIO
@@ -19,13 +21,19 @@ from singer_sdk import Stream, Tap
 from singer_sdk import exceptions as sdk
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers._flattening import get_flattening_options
+from singer_sdk.mapper import NULL_STRING, CustomStreamMap, StreamMap
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
 from stairoids_common.cli import CONTEXT_SETTINGS, checked_stdout
 from stairoids_common.config import object_in, read_config, understood
-from stairoids_common.config_errors import Json, WrongConfigError, config_errors
+from stairoids_common.config_errors import (
+    Json,
+    WrongConfigError,
+    config_errors,
+    suggestion,
+)
 from stairoids_common.environment import environment_config
 from stairoids_common.error_ids import fail, with_id
 from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
@@ -51,6 +59,13 @@ _REMEDIES = {
     "state": "put the last state back, or `{}` to read everything again",
     "catalog": "write it again with --discover",
 }
+
+#: Names that each stream map knows beside columns and functions.
+_NAMES = frozenset(
+    {"_", "record", "config", "self", "fake"}
+    | {"__stream_name__", "__original_stream_name__"}
+)
+_OPTIONS = frozenset({"__alias__", "__source__", "__else__", "__key_properties__"})
 
 
 class Stoppable(Protocol):
@@ -112,6 +127,30 @@ class StairoidsPlugin(PluginBase):
         if errors and raise_errors:
             raise WrongConfigError(*errors)
         return errors
+
+    def stream_map_items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each stream map with the stream, or pattern of streams, it is for."""
+        for name, given in self.mapper.stream_maps_dict.items():
+            stream_map = given if isinstance(given, dict) else {}
+            yield stream_map.get("__source__", name), stream_map
+
+    def check_stream_maps_of(self, stream: str, columns: Iterable[str]) -> None:
+        """Refuse the unknown functions in stream maps, and columns with a typo.
+
+        Other unknown columns may be in a record, as most SCHEMAs allow more columns.
+        """
+        for pattern, given in self.stream_map_items():
+            if fnmatch.fnmatch(stream, pattern):
+                _check_names(self.mapper.stream_maps[stream], given, columns)
+
+    def warn_of_unused_stream_maps(self) -> None:
+        """Warn of stream maps that are for no stream of the run."""
+        streams = self.mapper.stream_maps
+        for pattern in dict(self.stream_map_items()):
+            if not fnmatch.filter(streams, pattern):
+                hint = suggestion(pattern, streams) or "."
+                text = f"No stream matched `{pattern}` in `stream_maps`{hint}"
+                self.logger.warning("%s", with_id(text))
 
 
 def _repaired(schema: Json) -> Json:
@@ -185,6 +224,13 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         super().load_state({"bookmarks": bookmarks})
 
     @override
+    def setup_mapper(self) -> None:
+        super().setup_mapper()
+        for stream, maps in self.mapper.stream_maps.items():
+            self.check_stream_maps_of(stream, maps[0].raw_schema["properties"])
+        self.warn_of_unused_stream_maps()
+
+    @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         """Stop after the current record; at the second signal stop at once.
 
@@ -241,6 +287,32 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         begin(cls.name)
         found = read_config(value, cls.full_schema(), cls._env_var_prefix)
         return _ConfigInput(config=found)
+
+
+def _check_names(
+    maps: Iterable[StreamMap], given: Mapping[str, Any], columns: Iterable[str]
+) -> None:
+    functions = next((m.functions for m in maps if isinstance(m, CustomStreamMap)), {})
+    for field, text in given.items():
+        if field in _OPTIONS or not isinstance(text, str) or text == NULL_STRING:
+            continue
+        nodes = [*ast.walk(ast.parse(text))]
+        called = [node.func for node in nodes if isinstance(node, ast.Call)]
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        known = {*columns, *functions, *_NAMES, *own, *texts}
+        for name in names:
+            if name in called and name.id not in functions:
+                kind, hint = "function", suggestion(name.id, functions) or "."
+            elif name.id not in known:
+                kind, hint = "column", suggestion(name.id, columns)
+            else:
+                continue
+            if hint:
+                raise sdk.MapExpressionError(
+                    f"`{field}`: there is no {kind} `{name.id}`{hint}"
+                )
 
 
 def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:

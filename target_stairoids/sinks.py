@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from singer_sdk import Sink
-from singer_sdk.exceptions import MapExpressionError
-from singer_sdk.mapper import (
-    NULL_STRING,
-    CustomStreamMap,
-    SameRecordTransform,
-    StreamMap,
-)
+from singer_sdk.mapper import SameRecordTransform, StreamMap
 from typing_extensions import override
 
-from stairoids_common.config_errors import suggestion
 from stairoids_common.singer import failed_expression, misfit
 from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.schema import SOURCE_FIELD, StreamSchema, schema_from
@@ -140,41 +132,3 @@ def passes_unchanged(stream_map: StreamMap) -> bool:
     """Return whether a stream map returns every record as it is."""
     is_plain = type(stream_map) is SameRecordTransform
     return is_plain and not stream_map.flattening_enabled
-
-
-#: Names that each stream map knows beside columns and functions.
-_NAMES = frozenset(
-    {"_", "record", "config", "self", "fake"}
-    | {"__stream_name__", "__original_stream_name__"}
-)
-_OPTIONS = frozenset({"__alias__", "__source__", "__else__", "__key_properties__"})
-
-
-def check_names(
-    maps: Iterable[StreamMap], given: Mapping[str, Any], columns: Iterable[str] | None
-) -> None:
-    """Refuse the unknown functions in a stream map, and columns with a typo.
-
-    Other unknown columns may be in a record, as most SCHEMAs allow more columns.
-    """
-    functions = next((m.functions for m in maps if isinstance(m, CustomStreamMap)), {})
-    for field, text in given.items():
-        if field in _OPTIONS or not isinstance(text, str) or text == NULL_STRING:
-            continue
-        nodes = [*ast.walk(ast.parse(text))]
-        called = [node.func for node in nodes if isinstance(node, ast.Call)]
-        names = [node for node in nodes if isinstance(node, ast.Name)]
-        own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
-        texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
-        known = {*(columns or ()), *functions, *_NAMES, *own, *texts}
-        for name in names:
-            if name in called and name.id not in functions:
-                kind, hint = "function", suggestion(name.id, functions) or "."
-            elif name.id not in known:
-                kind, hint = "column", suggestion(name.id, columns or ())
-            else:
-                continue
-            if hint:
-                raise MapExpressionError(
-                    f"`{field}`: there is no {kind} `{name.id}`{hint}"
-                )

@@ -7,7 +7,6 @@ hooks of the SDK that this module overrides.
 
 from __future__ import annotations
 
-import fnmatch
 import gc
 import itertools
 import sys
@@ -28,7 +27,7 @@ from typing_extensions import override
 
 from stairoids_common.cli import discard_stdout
 from stairoids_common.config import NO_CONFIG, default_inputs, read_config
-from stairoids_common.config_errors import WrongConfigError, one_a_line, suggestion
+from stairoids_common.config_errors import WrongConfigError, one_a_line
 from stairoids_common.environment import SHARED_VARIABLES
 from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.plugin import StairoidsPlugin
@@ -44,7 +43,7 @@ from target_stairoids.exceptions import (
 from target_stairoids.input import AT_ONCE, batch_records, read_messages
 from target_stairoids.mapping.schema import check_message, schema_from
 from target_stairoids.settings import Settings, config_schema
-from target_stairoids.sinks import SignalSink, check_names
+from target_stairoids.sinks import SignalSink
 
 if TYPE_CHECKING:
     from target_stairoids.sending.observer import Observer
@@ -149,31 +148,20 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     def check_stream_maps(self) -> None:
         """Refuse stream maps that are wrong for the columns of any stream."""
-        for stream, stream_map in self._stream_maps():
+        for stream, stream_map in self.stream_map_items():
             keys = stream_map.get("__key_properties__") or ()
             schema: dict[str, Any] = {"properties": {key: {} for key in keys}}
             with _schema_errors(stream):
                 self.mapper.register_raw_stream_schema(stream, schema, None)
-                check_names(self.mapper.stream_maps[stream], stream_map, None)
-
-    def _stream_maps(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each stream map with the stream, or pattern of streams, it is for."""
-        for name, given in self.mapper.stream_maps_dict.items():
-            stream_map = given if isinstance(given, dict) else {}
-            yield stream_map.get("__source__", name), stream_map
+                self.check_stream_maps_of(stream, ())
 
     # Messages
 
     @override
     def process_endofpipe(self) -> None:
-        streams = self.mapper.stream_maps
         is_partial = self.run.stop.reason or self.overrides.get("is_partial")
-        is_whole = streams and not is_partial
-        for pattern in dict(self._stream_maps()) if is_whole else ():
-            if not fnmatch.filter(streams, pattern):
-                hint = suggestion(pattern, streams) or "."
-                text = f"No stream matched `{pattern}` in `stream_maps`{hint}"
-                self.logger.warning("%s", with_id(text))
+        if self.mapper.stream_maps and not is_partial:
+            self.warn_of_unused_stream_maps()
         self.run.finish()
         super().process_endofpipe()
 
@@ -184,12 +172,10 @@ class TargetStairoids(StairoidsPlugin, Target):
         stream, schema = message_dict["stream"], schema_from(message_dict)
         # An open schema, as tap-dynamodb prints it; the SDK insists on the key.
         message_dict["schema"].setdefault("properties", {})
-        columns = None if schema.is_open else schema.properties
+        columns = () if schema.is_open else schema.properties
         with _schema_errors(stream):
             super()._process_schema_message(message_dict)
-            for pattern, given in self._stream_maps():
-                if fnmatch.fnmatch(stream, pattern):
-                    check_names(self.mapper.stream_maps[stream], given, columns)
+            self.check_stream_maps_of(stream, columns)
         for stream_map in self.mapper.stream_maps[stream]:
             if self.sink_exists(stream_map.stream_alias):
                 sink = self.get_sink(stream_map.stream_alias)

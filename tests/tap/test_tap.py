@@ -204,6 +204,8 @@ def test_replication_key_of_a_catalog_is_always_that_of_the_stream(
         ("number", "int(key_id)", "an expression of its `stream_maps` fails for a"),
         ("__filter__", "int(key_id)", "an expression of its `stream_maps` fails for a"),
         ("number", "1 +", "its `stream_maps` in the config are wrong"),
+        ("number", "lowr(event)", "`number`: there is no function `lowr`"),
+        ("number", "evnt", "there is no column `evnt`; did you mean `event`? [E332]"),
     ],
 )
 def test_wrong_stream_map_is_one_sentence_without_values(
@@ -217,6 +219,18 @@ def test_wrong_stream_map_is_one_sentence_without_values(
     assert message in output.log
     assert "Traceback" not in output.log
     assert key_id_of(SECRET) not in output.log
+
+
+@pytest.mark.usefixtures("filled")
+def test_stream_map_of_no_stream_is_warned_about(run: Runner) -> None:
+    run.config["stream_maps"] = {name: {"x": "'y'"} for name in ("evnts", "even*")}
+
+    output = run()
+
+    assert output.exit_code == 0
+    named = re.findall(r"No stream matched `(.*)` in .*; did .* `events`\?", output.log)
+    assert named == ["evnts"]
+    assert "[E501]" in output.log
 
 
 def test_event_that_cannot_be_flattened_is_one_sentence(
