@@ -150,7 +150,7 @@ def _texts_in(payload: object) -> Iterator[str]:
                 case str() if value.lstrip()[:1] in {"{", "[", '"'}:
                     yield value
                     with suppress(ValueError, RecursionError):
-                        below.append(json.loads(value))
+                        below.append(json.loads(value, parse_int=str))
                 case _:
                     yield str(value)
         level = below

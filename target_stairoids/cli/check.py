@@ -13,6 +13,7 @@ from stairoids_common.cli import TEXT_FILE
 from stairoids_common.error_ids import with_id
 from stairoids_common.text import counted, one_line
 from target_stairoids.cli.options import config_option, online_option
+from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.reporting.next_steps import with_configs
 
@@ -90,7 +91,7 @@ def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
     if not messages:
         raise ConfigError("The catalog or messages of --catalog have no stream.")
     preview = Preview(samples=0)
-    run_dry(config_inputs, [json.dumps(message) for message in messages], preview)
+    run_dry(config_inputs, [json.dumps(m, default=str) for m in messages], preview)
     click.echo(f"mapping  fits {counted(len(preview.streams), 'stream')}")
     for stream, mapping, _ in preview.mappings():
         known = (
@@ -114,11 +115,11 @@ def _schema_messages(text: str) -> list[dict[str, Any]]:
     """Return the SCHEMA messages of a catalog, or of the messages of a tap."""
     whole = None
     with suppress(ValueError):
-        whole = json.loads(text)
+        whole = json_value(text)
     with suppress(ValueError, TypeError, AttributeError, KeyError):
         if isinstance(whole, dict) and "streams" in whole:
             return [*filter(None, map(_schema_message, whole["streams"]))]
-        messages = [json.loads(line) for line in text.split("\n") if line.strip()]
+        messages = [json_value(line) for line in text.split("\n") if line.strip()]
         if messages:
             return [m for m in messages if m.get("type") == "SCHEMA"]
     raise ConfigError(

@@ -9,13 +9,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
+import simplejson
 
 from stairoids_common import cli
 from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.dedup.record import value_at
+from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.mapping.schema import INFERRED_FIELD
 from target_stairoids.reporting.next_steps import with_configs
 
@@ -100,7 +101,7 @@ def list_dead_letters(
             row["key"] = _key_of(dead, settings.signals)
     if output_format == "json":
         for row in rows:
-            click.echo(json.dumps(row))
+            click.echo(simplejson.dumps(row))  # a key may have many digits
     elif rows or not chosen["ids"]:
         limit = chosen["limit"] or _MAX_ROWS
         _show(rows[:limit], with_key=with_key)
@@ -137,7 +138,7 @@ def _key_of(dead: Row[Any], items: Sequence[MappingItem]) -> dict[str, Any]:
         if item.key and item.mapping_name(stream) == dead.mapping
     )
     of_stream = json.loads(dead.schema or "{}").get("key_properties") or []
-    record = json.loads(dead.record)
+    record = json_value(dead.record)
     return {name: value_at(record, name) for name in next(of_mapping, of_stream)}
 
 

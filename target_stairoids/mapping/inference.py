@@ -97,7 +97,7 @@ _FLAT_ROLES = sorted(
         for name in spec.names
     }
     - {""},
-    key=_rank,
+    key=_PEOPLE_ROLES.index,
 )
 
 

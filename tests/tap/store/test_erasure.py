@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 #: As a keyboard for Japanese writes it.
 WIDE = "".join(chr(ord(c) + 0xFEE0) for c in "ada@example.com")
+DIGITS = "9" * 5_000  # more than Python reads
 ADA = Person(email="Ada@Example.com ", contact_id="con_9")
 
 
@@ -56,6 +57,8 @@ ADA = Person(email="Ada@Example.com ", contact_id="con_9")
         (a_body(raw=json.dumps({"id": "con_9"})), True),
         (a_body(raw=json.dumps(json.dumps([{"id": "con_9"}]))), True),
         (a_body(raw='{"email": "ada\\u0040example.com"}'), True),
+        (a_body(raw=f'{{"n": {DIGITS}, "email": "ada\\u0040example.com"}}'), True),
+        (f'{{"n": {DIGITS}, "email": "ada\\u0040example.com"}}'.encode(), True),
         (a_body(raw='cut {"email": "ada\\u0040example.com'), True),
         (a_body(html="ada&#64;example.com, ada&commat;example.com"), True),
         (a_body(mail="ada=40example.com"), True),

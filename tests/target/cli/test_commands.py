@@ -334,6 +334,20 @@ def test_check_of_a_catalog_sends_nothing(
     assert sandbox.signals == []
 
 
+def test_check_reads_messages_with_numbers_of_any_number_of_digits(
+    target: TargetUnderTest,
+) -> None:
+    record = '{"type": "RECORD", "stream": "trials", "record": {"id": %s}}' % (
+        "9" * 5_000
+    )
+    path = target.folder / "messages.jsonl"
+    path.write_text(f"{json.dumps(a_schema())}\n{record}\n", encoding="utf-8")
+
+    done = signals(target, "check", "--catalog", path)
+
+    assert "mapping  fits 1 stream\n" in done.stdout
+
+
 def test_check_leaves_out_a_stream_that_the_catalog_deselects(
     target: TargetUnderTest, catalog: Path
 ) -> None:

@@ -760,6 +760,26 @@ def test_key_is_shown_with_the_option_only(target: TargetUnderTest) -> None:
     assert found == [{"id": 3, "region": "eu\x1b[2J"}, {}]
 
 
+def test_numbers_of_keys_and_records_may_have_any_number_of_digits(
+    target: TargetUnderTest,
+) -> None:
+    keys = "9" * 5_000, "1.10"
+    lines = (
+        f'{{"type": "RECORD", "stream": "trials", "record": {{"id": {key}}}}}\n'
+        for key in keys
+    )
+    target.run_text(json.dumps(a_schema()) + "\n" + "".join(lines))
+
+    table = signals(target, "dead-letters", "list", "--with-key").stdout
+    printed = signals(
+        target, "dead-letters", "list", "--with-key", "--format", "json"
+    ).stdout
+
+    for key, line in zip(keys, printed.splitlines(), strict=True):
+        assert f"id={key} " in table
+        assert f'"key": {{"id": {key}}}' in line
+
+
 def test_key_of_the_mapping_precedes_the_key_of_the_stream(
     target: TargetUnderTest,
 ) -> None:
