@@ -38,6 +38,7 @@ SYNONYMS = {
     "guides/rotate-a-secret": "rotation, rollover, replace, change, expired, leaked",
     "guides/runners-without-a-disk": "ephemeral, persistent, stateless, lambda",
     "guides/send-one": "single, sample, try, row, dry run",
+    "guides/stop-sending": "emergency, pause, kill, halt, abort, cancel, undo, switch",
     "guides/send-only-changes": "incremental, skip, old, rows, already, avoid",
 }
 

@@ -25,6 +25,7 @@ QUESTIONS = {
     "first run with a million rows": "guides/first-run.md",
     "test with one record": "guides/send-one.md",
     "after a crash": "deploy/runbook.md",
+    "stop sending at once": "guides/stop-sending.md",
     "rotate a secret": "guides/rotate-a-secret.md",
     "docker": "deploy/docker.md",
     "kubernetes": "deploy/kubernetes.md",
