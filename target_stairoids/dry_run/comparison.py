@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
-from stairoids_common.text import one_line
+from stairoids_common.text import CODE, as_code, one_line
 from target_stairoids.dedup.record import same_value
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, MessageError, StairoidsError
@@ -20,6 +21,8 @@ from target_stairoids.sending.observer import Observation
 #: One record: its stream, its digest, and how often it came before.
 _Record = tuple[str, bytes, int]
 _Signals = dict[str, bytes]  # by the name of the mapping
+#: Code, and the characters that begin a markup elsewhere.
+_MARKUP = re.compile(rf"{CODE.pattern}|[][\\`*_~<&]", re.DOTALL)
 
 
 class StreamChanges(msgspec.Struct):
@@ -47,9 +50,8 @@ class Comparison(msgspec.Struct):
         lines = [header, "| --- | ---: | ---: | ---: | ---: | --- | --- |"]
         for name, found in sorted(self.streams.items()):
             counts = found.new, found.gone, found.changed, found.same
-            fields = Counter({_code(field): n for field, n in found.fields.items()})
-            cells = [_code(name), *(f"{n:,}" for n in counts)]
-            cells += [_listed(fields), _listed(found.reasons)]
+            cells = [as_code(name), *(f"{n:,}" for n in counts)]
+            cells += [_listed(found.fields, as_code), _listed(found.reasons, _escaped)]
             escaped = (one_line(cell).replace("|", r"\|") for cell in cells)
             lines.append(f"| {' | '.join(escaped)} |")
         total = sum(s.new + s.gone + s.changed for s in self.streams.values())
@@ -57,13 +59,13 @@ class Comparison(msgspec.Struct):
         return "\n".join([f"### {title}", "", *lines, ""])
 
 
-def _code(name: str) -> str:
-    """Return a name as code in Markdown, so that its characters mean nothing."""
-    return f"`` {name} ``" if "`" in name else f"`{name}`"
+def _escaped(text: str) -> str:
+    """Return a text in which only the parts between backticks have a markup."""
+    return _MARKUP.sub(lambda m: m[0] if m["code"] else rf"\{m[0]}", text)
 
 
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} ({count:,})" for name, count in counts.most_common())
+def _listed(counts: Counter[str], written: Callable[[str], str]) -> str:
+    return ", ".join(f"{written(n)} ({count:,})" for n, count in counts.most_common())
 
 
 class _Signalled:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
 from tests.support.commands import Done, command
 from tests.support.documents import blocks, page
@@ -124,16 +127,26 @@ def test_markdown_has_counts_and_no_values(configs: Configs) -> None:
     assert "example.com" not in done.stdout
 
 
-def test_names_are_code_in_markdown(configs: Configs) -> None:
-    name = "a|b`c"
-    text = text_of([a_schema(name, plan="string"), a_record(1, name, plan="pro")])
-    (configs.folder / "messages.jsonl").write_text(text)
-    old = {**OLD, "stream": name}
+@pytest.mark.parametrize("name", ["a|b`c", "``d", "e```", "<b>f", "__g__", "*h*"])
+def test_names_are_code_in_markdown(configs: Configs, name: str) -> None:
+    schema = a_schema(name, plan="string", **{name: "string"})
+    two = [a_record(n, name, plan="pro", **{name: 1}) for n in range(2)]
+    two[1]["record"]["plan"] = None
+    (configs.folder / "messages.jsonl").write_text(text_of([schema, *two]))
+    old = {**OLD, "stream": name, "properties": {"p": "{{ plan }}"}}
 
-    new = {**old, "properties": [{"x|__y__": "1"}, "plan"]}
+    properties = {"p": "{{ plan }}", name: "{{ 10 ** 999 if plan }}"}
+    new = {**old, "properties": properties | {f"{name}.x": "1"}}
     done = configs.compare([old], [new], "--format", "markdown")
 
-    assert r"| `` a\|b`c `` | 0 | 0 | 1 | 0 | `properties.x\|__y__` (1)" in done.stdout
+    shown = MarkdownIt("commonmark").enable("table").render(done.stdout)
+    cells = [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", shown)]
+    assert cells == [
+        f"<code>{name}</code>",
+        *("0", "1", "1", "0"),
+        f"<code>properties.{name}.x</code> (1)",
+        f"invalid: properties.{name}: not a number that a double holds (1)",
+    ]
 
 
 def test_line_break_in_a_name_does_not_end_a_row_of_markdown(configs: Configs) -> None:
