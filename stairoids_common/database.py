@@ -20,7 +20,7 @@ from sqlalchemy import (
     event,
     make_url,
 )
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from stairoids_common.config import local_path
@@ -180,6 +180,15 @@ def _stay_connected(connection: Any, _record: object) -> None:  # noqa: ANN401 -
         " WHERE name = 'idle_session_timeout'"
     )
     connection.commit()
+
+
+def code_of(error: DBAPIError) -> str:
+    """Return the SQLSTATE of PostgreSQL or the name of SQLite's code; "" for none.
+
+    A server writes its texts in its own language.
+    """
+    found = getattr(error.orig, "sqlstate", None)
+    return str(found or getattr(error.orig, "sqlite_errorname", ""))
 
 
 def reason_of(error: Exception) -> str:

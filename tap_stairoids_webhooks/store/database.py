@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from stairoids_common.database import (
     SAFE_WRITES,
+    code_of,
     create_file,
     engine_of,
     name_of,
@@ -272,7 +273,7 @@ class PostgresDatabase:
             with connection.begin_nested():
                 connection.exec_driver_sql(_WAIT_FOR_LOCK)
         except sa.exc.OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
+            if code_of(error) != _LOCK_TIMEOUT:
                 raise
             frozen = {"lock": _ADVISORY_LOCK, "seconds": _FROZEN_SECONDS}
             connection.execute(_END_FROZEN_WRITER, frozen)

@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from stairoids_common.database import reason_of
+from stairoids_common.database import code_of, reason_of
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
     RowRefusedError,
@@ -54,6 +54,8 @@ from tap_stairoids_webhooks.store.schema import (
 
 PAGE_BYTES = 8 * 1024 * 1024
 EVERYTHING = EventFilter(erased=True)
+#: PostgreSQL's `insufficient_privilege`, and the codes of SQLite for read-only files.
+_FORBIDDEN = ("42501", "SQLITE_READONLY")
 
 _INSERTED = [c.name for c in EVENTS.c if c.name not in {"sequence", "erased_at"}]
 _INSERT = f"INSERT INTO {EVENTS} ({', '.join(_INSERTED)})"
@@ -332,9 +334,8 @@ def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> None:
 
 def _unavailable(database: Database, failure: str, error: DBAPIError) -> StoreError:
     kind: type[StoreError] = StoreUnavailableError
-    reason = reason_of(error)
     if isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError)):
         kind = RowRefusedError
-    elif "permission denied" in reason or "readonly database" in reason:
+    elif code_of(error).startswith(_FORBIDDEN):
         kind = StoreForbiddenError
-    return kind(f"the store {database.place} {failure}: {reason}")
+    return kind(f"the store {database.place} {failure}: {reason_of(error)}")

@@ -8,7 +8,11 @@ import pytest
 import sqlalchemy as sa
 from typing_extensions import override
 
-from tap_stairoids_webhooks.exceptions import StoreError, StoreMissingError
+from tap_stairoids_webhooks.exceptions import (
+    StoreError,
+    StoreForbiddenError,
+    StoreMissingError,
+)
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
 from tap_stairoids_webhooks.store.leases import lease_of
@@ -21,6 +25,20 @@ from tests.tap.receiver.test_app import post
 def test_missing_store_is_an_error(postgres_url: str) -> None:
     with pytest.raises(StoreMissingError, match="there is no store at"):
         EventStore.open_read_only(postgres_url)
+
+
+def test_right_that_is_missing_is_known_in_each_language(postgres_url: str) -> None:
+    with EventStore.create(postgres_url) as store:
+        with autocommit(postgres_url) as connection:
+            connection.exec_driver_sql(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$"
+                " BEGIN RAISE 'keine Berechtigung' USING ERRCODE = '42501'; END $$;"
+                "CREATE TRIGGER refuse BEFORE INSERT ON webhook_events"
+                " EXECUTE FUNCTION refuse()"
+            )
+
+        with pytest.raises(StoreForbiddenError, match="keine Berechtigung"):
+            store.append([a_delivery(a_body("evt_1"))])
 
 
 def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
