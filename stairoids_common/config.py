@@ -184,6 +184,8 @@ def read_file(path: str) -> dict[str, Json]:
         content = _of_pipe(place) if place.is_fifo() else place.read_bytes()
     except FileNotFoundError:
         hint = "; did you mean `ENV`?" if path.upper() == ENVIRONMENT else ""
+        if path == variable("STAIROIDS_CONFIG"):
+            hint = " (STAIROIDS_CONFIG)"
         raise WrongConfigError(f"{path}: no such file{hint}") from None
     except OSError as failure:
         raise WrongConfigError(f"{path} cannot be read: {failure.strerror}") from None

@@ -104,8 +104,19 @@ def is_too_deep(value: Json) -> bool:
 def json_problem(error: Exception) -> str:
     """Return the end of a sentence about an error of `json_of`."""
     if isinstance(error, json.JSONDecodeError):
-        return f", line {error.lineno}, column {error.colno}: not JSON"
+        where = f"line {error.lineno}, column {error.colno}"
+        return f", {where}: not JSON{_comma_in(error)}"
     return f": {error}" if isinstance(error, WrongConfigError) else ": not JSON"
+
+
+def _comma_in(error: json.JSONDecodeError) -> str:
+    """Return the comma that is missing or one too many, or ""."""
+    before = error.doc[: error.pos].rstrip(", \t\r\n")  # newer Pythons stop at it
+    if re.match(r"\s*,\s*[}\]]", error.doc[len(before) :]):
+        return "; remove the comma before the bracket"
+    is_cut = not error.doc[error.pos :].strip()
+    is_missing = "',' delimiter" in error.msg and not is_cut
+    return "; a comma or a bracket is missing before it" if is_missing else ""
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

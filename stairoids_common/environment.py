@@ -72,7 +72,8 @@ def variable_or_file(name: str, *, is_secret: bool = False) -> str | None:
     try:
         text = Path(path).read_text(encoding="utf-8-sig").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        why = f"{name}_FILE cannot be read: {path} ({type(error).__name__})"
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        why = f"{name}_FILE cannot be read: {path} ({reason})"
         raise WrongConfigError(why) from None
     if not text:
         raise WrongConfigError(f"{name}_FILE: {path} is empty")

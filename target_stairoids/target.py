@@ -97,10 +97,7 @@ class LineReader(SingerReader):
 
 
 class TargetStairoids(StairoidsPlugin, Target):
-    """Sends the records of any tap to Stairoids as signals, each once.
-
-    The observer sees every decision, and `overrides` replace settings.
-    """
+    """Sends the records of any tap to Stairoids as signals, each once."""
 
     name = "target-stairoids"
     summary = "Send the records of any Singer tap to Stairoids, each once."
@@ -118,8 +115,8 @@ class TargetStairoids(StairoidsPlugin, Target):
     ]
 
     def __init__(self, **kwargs: Any) -> None:
-        self.observer: Observer | None = None
-        self.overrides: Mapping[str, Any] = {}
+        self.observer: Observer | None = None  # sees every decision
+        self.overrides: Mapping[str, Any] = {}  # replace settings
         self._run: Run | None = None
         super().__init__(**kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain

@@ -95,8 +95,9 @@ def fault_from(text: str) -> Fault:
     for option in options:
         name, found, value = option.partition("=")
         if not found or name not in Fault.__struct_fields__ or name in fields:
+            hint = suggestion(name, Fault.__struct_fields__[1:])
             msg = f"--fault: {option!r} is unknown, given twice or lacks its value"
-            raise UsageError(msg)
+            raise UsageError(msg if name in fields else msg + hint)
         fields[name] = value
     try:
         return msgspec.convert(fields, Fault, strict=False)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
 _MAX_NAMES = 12  # fields, columns or domains in one line
-_ANY_CASE = "Upper case counts. For any case, write `(consent | lower) == 'yes'`."
+_ANY_CASE = "Upper case counts. For any case, write `(column | lower) == 'yes'`."
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
     Outcome.WOULD_SEND: "new",

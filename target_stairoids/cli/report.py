@@ -72,7 +72,7 @@ def _show(history: RunHistory) -> None:
         click.secho(f"{name}{status.text}", fg=_COLOURS.get(status.state), bold=True)
         for step in status.next:
             click.echo(f"  {step.text}")
-            if step.command:
+            if step.command and step.command not in step.text:
                 click.echo(f"    {step.command}")
     click.echo(quota_in_words(history.quota))
     click.echo()

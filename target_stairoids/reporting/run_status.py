@@ -207,7 +207,7 @@ def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
 def quota_in_words(quota: Quota | None) -> str:
     """Return the quota as one or two sentences."""
     if quota is None:
-        return "No run has learnt the rate limit yet."
+        return "The rate limit is not known yet."
     plan = f"plan {quota.plan}" if quota.plan else "unknown plan"
     text = f"{quota.requests_per_minute:,} requests per minute ({plan}). Today (UTC): "
     if quota.left is None:

@@ -110,6 +110,37 @@ def test_environment_in_lower_case_is_named() -> None:
         read_file("env")
 
 
+def test_missing_file_of_a_variable_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STAIROIDS_CONFIG", "absent.json")
+
+    with pytest.raises(WrongConfigError, match=r"absent.json: no such file \(STAIR"):
+        read_file(*default_inputs())
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ('{"a": 1,\n}', "not JSON; remove the comma before the bracket"),
+        ('{"a": [1, ]}', "not JSON; remove the comma before the bracket"),
+        ('{"a": 1 "b": 2}', "not JSON; a comma or a bracket is missing before it"),
+        ('{"a": 1', "not JSON"),
+        ("{a: 1}", "not JSON"),
+    ],
+)
+def test_frequent_mistake_in_json_is_named(
+    tmp_path: Path, content: str, hint: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+
+    with pytest.raises(WrongConfigError) as wrong:
+        read_file(str(path))
+
+    assert str(wrong.value).partition(": ")[2] == hint
+
+
 def test_config_without_a_name_is_told_apart_from_a_folder() -> None:
     with pytest.raises(WrongConfigError, match=r"^--config is empty. Name a JSON file"):
         read_file("")

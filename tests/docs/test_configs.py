@@ -32,6 +32,11 @@ def about(plugin: str) -> dict[str, Any]:
     return dict(json.loads(printed))
 
 
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_description_is_one_sentence_for_users(plugin: str) -> None:
+    assert "\n" not in about(plugin)["description"]
+
+
 def sample(name: str) -> dict[str, Any]:
     return dict(json.loads((ROOT / "sample_configs" / name).read_text()))
 

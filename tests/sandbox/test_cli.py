@@ -108,6 +108,7 @@ def test_options_reach_the_sandbox(receiver: Receiver) -> None:
         (["--webhook", "signal.deleted=https://a.b/"], "events"),
         (["--fault", "meteor"], "meteor"),
         (["--fault", "slow,delay=1"], "delay=1"),
+        (["--fault", "slow,delay=1"], "did you mean `delay_ms`?"),
         (["--fault", "slow,delay_ms=soon"], "delay_ms"),
         (["--db", "/nowhere/at/all.db"], "/nowhere/at/all.db"),
         (["--plan", "free"], "free"),

@@ -262,6 +262,8 @@ def test_report_prints_the_commands_of_earlier_runs_with_a_config(
 
     line = f"{ALLOW} trials --config config.json"
     assert line in commands_in(table)
+    *_, steps = table.partition("\n")  # the first line has the error
+    assert steps.count(line) == 1
     assert f"<code>{line}</code>" in page
 
 
