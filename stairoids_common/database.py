@@ -13,6 +13,7 @@ from sqlalchemy import (
     URL,
     BigInteger,
     Column,
+    Connection,
     Engine,
     Integer,
     Text,
@@ -189,6 +190,12 @@ def code_of(error: DBAPIError) -> str:
     """
     found = getattr(error.orig, "sqlstate", None)
     return str(found or getattr(error.orig, "sqlite_errorname", ""))
+
+
+def encoding_of(connection: Connection) -> str:
+    """Return the encoding of a database in PostgreSQL if it is not UTF-8, else ""."""
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    return "" if encoding == "UTF8" else str(encoding)
 
 
 def reason_of(error: Exception) -> str:

@@ -26,6 +26,7 @@ from stairoids_common.database import (
     SAFE_WRITES,
     code_of,
     create_file,
+    encoding_of,
     engine_of,
     name_of,
     parsed_url,
@@ -229,8 +230,7 @@ class PostgresDatabase:
 
     def check_encoding(self, connection: sa.Connection) -> None:
         """Raise `ConfigError` if the database cannot store any text."""
-        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-        if encoding != "UTF8":
+        if encoding := encoding_of(connection):
             raise ConfigError(
                 f"the database {self.place} has the encoding {encoding}, which cannot"
                 " store every event: create a database with ENCODING 'UTF8'"

@@ -22,6 +22,7 @@ from target_stairoids.ledger.schema import LOCK_KEY
 #: A transaction that waited for another one sees the rows of that one.
 SERVER_OPTIONS: Mapping[str, Any] = {
     "connect_args": {
+        "client_encoding": "UTF8",
         "connect_timeout": 10,
         "keepalives_idle": 30,
         "tcp_user_timeout": 60_000,  # milliseconds

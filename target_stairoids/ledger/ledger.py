@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from stairoids_common import database
 from stairoids_common.text import visible
@@ -74,7 +74,7 @@ class Ledger:
         self._reads_only = reads_only
         self._leases: FileLeases | ServerLeases | None = None  # None in memory
         path, is_sqlite = database.file_of(url), url.get_backend_name() == "sqlite"
-        with _errors(f"The ledger {self.name} cannot be opened"):
+        with _errors(f"The ledger {self.name} cannot be opened", opens=True):
             if path and creates:
                 database.create_file(path)
             elif path and not path.exists():
@@ -87,10 +87,12 @@ class Ledger:
         self._begin_write = "BEGIN IMMEDIATE" if is_sqlite else lock
         self._begin_read = "BEGIN" if is_sqlite else ""
         try:
-            with _errors(f"The ledger {self.name} cannot be opened"):
+            with _errors(f"The ledger {self.name} cannot be opened", opens=True):
                 with self._begin(
                     self._begin_write if creates else self._begin_read
                 ) as connection:
+                    if not is_sqlite:
+                        schema.check_encoding(connection, self.name)
                     if creates:
                         schema.create(connection)
                     elif not schema.is_created(connection):
@@ -127,7 +129,9 @@ class Ledger:
         except _NoLedgerError:
             if not missing_ok:
                 raise
-        with _errors(f"The ledger {database.name_of(parsed)} cannot be opened"):
+        with _errors(
+            f"The ledger {database.name_of(parsed)} cannot be opened", opens=True
+        ):
             database.check_folder(database.file_of(parsed) or Path())
         ledger = cls(sa.make_url("sqlite://"), scope, creates=True, reads_only=True)
         ledger.name = database.name_of(parsed)
@@ -402,13 +406,15 @@ class Ledger:
 
 
 @contextmanager
-def _errors(problem: str) -> Iterator[None]:
+def _errors(problem: str, *, opens: bool = False) -> Iterator[None]:
     """Turn the database's errors into one that names the setting and no value."""
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
         reason = database.reason_of(error)
         is_lost = getattr(error, "connection_invalidated", False)
+        if isinstance(error, OperationalError) and not opens:
+            is_lost |= not database.code_of(error)  # the server did not respond
         kind, step = LedgerError, "See `ledger_url`"
         if is_lost:
             kind, step = LostLedgerError, "Run again"

@@ -71,8 +71,11 @@ def writable_ledger(url: str, scope: str) -> str:
             )
         return name
     with Ledger.create(url, scope) as ledger:
-        with ledger.transaction():
-            pass
+        with ledger.transaction() as transaction:
+            for table in metadata.sorted_tables:  # without rows: the rights alone
+                rows, same = sa.select(table).where(sa.false()), dict(table.c.items())
+                transaction.write(sa.insert(table).from_select(list(same), rows))
+                transaction.write(sa.update(table).where(sa.false()).values(same))
         return ledger.name
 
 

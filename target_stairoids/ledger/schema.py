@@ -13,7 +13,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from stairoids_common.database import BIG_ID, key, optional, required
+from stairoids_common.database import BIG_ID, encoding_of, key, optional, required
 from target_stairoids.exceptions import LedgerError
 
 SCHEMA_VERSION = 16
@@ -202,6 +202,16 @@ requests = sa.Table(
     *required(sa.Integer, "requests"),
     sa.Column("rate_limit", sa.Integer),  # per minute; null before it is known
 )
+
+
+def check_encoding(connection: sa.Connection, name: str) -> None:
+    """Raise `LedgerError` if a database in PostgreSQL cannot store any text."""
+    if encoding := encoding_of(connection):
+        raise LedgerError(
+            f"The ledger {name} is in a database with the encoding {encoding}, which "
+            "cannot store every key. Create a database with ENCODING 'UTF8', and name "
+            "it in `ledger_url`."
+        )
 
 
 def is_created(connection: sa.Connection) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from target_stairoids.api.signal_lookup import Pages
-from target_stairoids.dedup.duplicate_rules import Version
+from target_stairoids.dedup.duplicate_rules import Outcome, Version
 from target_stairoids.dedup.order import is_log_position
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
@@ -108,6 +108,12 @@ class QueuedSignal:
     def size(self) -> int:
         """Bytes of its request and record."""
         return len(self.claim.signal) + len(self.claim.record)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Stairoids may have it, though its outcome is not known."""
+        is_first = self.stage is Stage.CLAIM and self.attempts > 0
+        return self.is_unclear or self.stage is Stage.LOOK_UP or is_first
 
     def has_control(self, ids: Collection[str]) -> bool:
         """Return whether a list shows the control, and so all that it ever will."""
@@ -230,6 +236,20 @@ class SendQueue:
             other.claim.signal
             for other in self.unfinished.values()
             if other is not signal and (other.is_unclear or other.claimed < math.inf)
+        ]
+
+    def left(
+        self, outage: str, in_flight: Collection[QueuedSignal]
+    ) -> list[tuple[QueuedSignal, Outcome, str]]:
+        """Return all signals as pending at the end of a run, with the reason of each.
+
+        `outage` is why Stairoids cannot be reached; empty if it can.
+        """
+        reason = f"not reached: {outage}" if outage else "not reached"
+        open_ = reason if outage else "its request is open"
+        return [
+            (s, Outcome.PENDING, open_ if s.is_open or s in in_flight else reason)
+            for s in self.unfinished.values()
         ]
 
     def unclaimed_of(self, stream: str) -> list[QueuedSignal]:

@@ -203,9 +203,7 @@ class Run:
             unforeseen = raised
         self._outcomes.give_up()  # first, as it takes their signals out of the queue
         outage = self._scheduler.responses.outage.reason
-        reason = f"not reached: {outage}" if outage else "not reached"
-        left = self._queue.unfinished.values()
-        self._count([(s, Outcome.PENDING, reason) for s in left])
+        self._count(self._queue.left(outage, self._scheduler.pool.unanswered))
         stop = self.stop.reason
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough

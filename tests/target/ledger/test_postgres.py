@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -16,9 +17,9 @@ from stairoids_sandbox import Fault
 from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
-from tests.support.commands import command
+from tests.support.commands import command, signals
 from tests.support.paths import ROOT
-from tests.support.postgres import a_pooler
+from tests.support.postgres import a_pooler, autocommit
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -39,6 +40,16 @@ SCOPE = "http://127.0.0.1"
 @pytest.fixture
 def target(sandbox: Sandbox, tmp_path: Path, postgres_url: str) -> TargetUnderTest:
     return TargetUnderTest(tmp_path, sandbox.url, ledger_url=postgres_url)
+
+
+def alter(url: str, change: str, *, ends_sessions: bool = False) -> None:
+    """Change the database of a URL, and end its sessions."""
+    name = urlsplit(url).path.strip("/")
+    with autocommit(url.replace(f"/{name}", "/postgres", 1)) as connection:
+        connection.execute(text(f"ALTER DATABASE {name} {change}"))
+        if ends_sessions:
+            theirs = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            connection.execute(text(f"{theirs} WHERE datname = '{name}'"))
 
 
 def test_second_run_sends_nothing(sandbox: Sandbox, target: TargetUnderTest) -> None:
@@ -272,6 +283,71 @@ def test_commit_is_on_disk_and_waits_end_on_any_database(postgres_url: str) -> N
         ]
 
     assert shown == ["on", "1min", "read committed", "0"]
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_database_that_cannot_store_any_text_is_refused(
+    sandbox: Sandbox, target: TargetUnderTest, postgres_url: str, encoding: str
+) -> None:
+    name = f"in_{encoding}".lower()
+    with autocommit(postgres_url) as connection:
+        like = f"ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
+        connection.execute(text(f"CREATE DATABASE {name} {like}"))
+    url = urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+
+    run = target.run(a_schema(), a_record(1), ledger_url=url)
+
+    assert run.exit_code == 1
+    assert f"with the encoding {encoding}, which cannot store every key" in run.error
+    assert not sandbox.requests
+
+
+def test_key_in_any_script_is_stored_though_the_database_asks_for_another_encoding(
+    target: TargetUnderTest, postgres_url: str
+) -> None:
+    alter(postgres_url, "SET client_encoding = 'LATIN1'")
+    messages = (
+        a_schema(key=["city"], city="string"),
+        a_record(1, city="\u0141\u00f3d\u017a \u65e5"),
+    )
+
+    first, second = target.run(*messages), target.run(*messages)
+
+    assert (first.outcomes, second.outcomes) == ({"accepted": 1}, {"duplicate": 1})
+
+
+def test_check_finds_a_ledger_that_may_only_be_read(
+    target: TargetUnderTest, postgres_url: str
+) -> None:
+    target.run(a_schema(), a_record(1))
+    before = signals(target, "check")
+    alter(postgres_url, "SET default_transaction_read_only = on")
+
+    done = signals(target, "check")
+
+    assert "can be written" in before.stdout
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "read-only transaction" in done.stderr
+
+
+def test_server_that_refuses_connections_in_a_run_ends_it_with_75(
+    postgres_url: str,
+) -> None:
+    with Ledger.create(postgres_url, SCOPE) as ledger:
+        ledger.begin_run()
+        alter(postgres_url, "ALLOW_CONNECTIONS false", ends_sessions=True)
+
+        lost = []
+        for _ in range(2):  # the second time, it connects again
+            with (
+                pytest.raises(LostLedgerError) as raised,
+                ledger.transaction() as transaction,
+            ):
+                transaction.connection.execute(text("SELECT 1"))
+            lost.append(raised.value.exit_code)
+
+    assert lost == [75, 75]
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(

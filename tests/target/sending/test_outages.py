@@ -19,6 +19,7 @@ from typing_extensions import override
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.exceptions import LostLedgerError
 from target_stairoids.ledger.schema import LOCK_KEY
+from target_stairoids.sending import run
 from target_stairoids.target import TargetStairoids
 from tests.support.forks import Forked, program
 from tests.support.postgres import autocommit
@@ -177,6 +178,22 @@ def test_sigterm_ends_a_run_that_waits_for_a_request_of_its_own(
 
     assert exit_code == 128 + signal.SIGTERM
     assert len(server.requests) == before + 1
+
+
+def test_report_tells_open_requests_from_signals_that_were_not_reached(
+    target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "GRACE_SECONDS", 0.1)
+    silence = threading.Event()
+    with running(server := Server()):
+        server.response = lambda _connection: silence.wait()
+        messages = a_schema(), *(a_record(n) for n in (1, 2))
+        with interrupted(lambda: len(server.requests) > 0, signal.SIGTERM):
+            target.run(*messages, api_url=server.url, max_in_flight=1)
+        silence.set()
+
+    reasons = {r["reason"]: r["count"] for r in target.report()["reasons"]}
+    assert reasons == {"its request is open": 1, "not reached": 1}
 
 
 def test_full_disk_ends_the_run_and_the_next_one_resumes(
