@@ -18,7 +18,7 @@ Held = TypeVar("Held")
 
 
 def nearly_all_fail(recent: deque[bool]) -> bool:
-    """Return whether nearly all of the last results are failures: False."""
+    """Return whether 90 % of the last 200 results are failures, which are False."""
     return len(recent) == LAST and recent.count(False) >= _SHARE * LAST
 
 

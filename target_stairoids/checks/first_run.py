@@ -57,7 +57,7 @@ NO_REQUEST = Response(
 #: The reasons of signals that are not settled as accepted.
 NOT_THERE = "Stairoids does not have it"
 SIMILAR = "Stairoids has a similar signal, which may be this one"
-MAX_SOURCES = 10  # with a question of their own, except the last one
+MAX_SOURCES = 10  # questions: one for each source, and the last for all others
 _MAX_REQUESTS = 4  # for each source
 _DECIDE = (
     "set `first_run` for one run to `send` (send all) or `baseline` (remember all "
@@ -93,7 +93,7 @@ class FirstRunCheck:
     def question(self, pair: Pair) -> Query | None:
         """Return the query to make before a signal is claimed; None if it may be.
 
-        The last question is one about all the sources that are left.
+        Only the first nine sources have a query each. One more is for all others.
         """
         source, type_ = pair
         if not self.is_on or source in self.refused:
@@ -210,7 +210,10 @@ def _id_of(signal: Json) -> str | None:
 
 
 def _is_old(signal: Json, known: Known, behind: Collection[str | None]) -> bool:
-    """Return whether a signal is from before, in the same second by its place."""
+    """Return whether a signal is older than the newest one that is accounted for.
+
+    Within its second, the place on the page decides.
+    """
     created_at, until = moment_of(signal.get("created_at")), moment_of(known.until)
     if created_at is None or until is None:
         return False
@@ -223,7 +226,7 @@ def _pair_of(signal: Json, source: str) -> Pair:
 
 
 def newest_of(response: Response) -> Known:
-    """Return up to where signals are accounted for, once a whole page of them is."""
+    """Return the newest signal of a page. With it, all older ones are accounted for."""
     page = listed(response)
     newest = Known(timestamp(response.moment), None if page is None else "")
     times = [

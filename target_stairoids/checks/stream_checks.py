@@ -48,7 +48,7 @@ def changed_columns(before: Sequence[str], now: Sequence[str]) -> str:
 
 
 def _in_words(columns: Sequence[str], others: Sequence[str]) -> str:
-    """Return the names of columns, those first that are new. `*` means no key."""
+    """Return the names of columns, the new ones first. `*` means no key."""
     names = sorted(set(columns) - {"*"}, key=lambda name: (name in others, name))
     shown = [as_code(name) for name in names[:_SHOWN]]
     if len(names) > _SHOWN:
@@ -63,14 +63,15 @@ class StreamChecks(Generic[Held]):
 
     Attributes:
         known: How many entities of the stream the ledger knows; 0 for a new stream.
-        null_keys: Whether the key of known entities is null; both if both are known.
+        null_keys: Whether the keys of known entities are null: True, False or both.
         is_first: Whether no run of the stream was complete so far.
         is_allowed: Whether a person lets the checks pass.
         fired_before: Whether the bulk-change check fired in an earlier run. Then
             nothing leaves before the input ends.
         new_identity: The new part of its identity, in words; "" without any.
-        is_by_content: Whether that part is that keys are null, or no longer.
-        others: Known keys that were read for new people only.
+        is_by_content: Whether keys became null, or no longer are. Then contents are
+            compared.
+        others: Known keys that this run has read for new people only.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
         sample: Digests of each of the first records, if the identity is new: of its
@@ -166,7 +167,7 @@ class StreamChecks(Generic[Held]):
             is_changed: Whether a signal of its entity was sent in an earlier run.
             is_expected: Whether the mapping says that many records may change.
             other: Its key, if that was sent for other people, and this run has read
-                none of them so far. Before a complete run, more may be to come.
+                none of them so far. Before a complete run, their rows may still come.
         """
         if self.is_allowed:
             return True
@@ -188,7 +189,7 @@ class StreamChecks(Generic[Held]):
         return True
 
     def superseded(self, held: Held, *, is_expected: bool, now: float) -> bool:
-        """Return whether a state older than the last one is settled now, or waits."""
+        """Return whether an older state than the last one is settled; else it waits."""
         if self.is_allowed or is_expected or not self.known:
             return True
         self._older += 1
@@ -243,8 +244,8 @@ class StreamChecks(Generic[Held]):
     def compared(self, known: set[bytes], names: str, rename: str = "") -> None:
         """Compare the sample with the records of another identity in the ledger.
 
-        `names` are those of that identity, and `rename` is the command that makes both
-        one.
+        `names` are those of that identity. `rename` has the command that makes the
+        stream continue it.
         """
         sample = len(self.sample)
         repeated = sum(not known.isdisjoint(digests) for digests in self.sample)

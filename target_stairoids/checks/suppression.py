@@ -33,7 +33,7 @@ _HEADERS = (
     re.compile(r".*(?:add?ress?e?|electronique|domain(?:name)?|website|company)"),
 )
 _WILDCARD = re.compile(r"\*+|\?|\[[^\]]+\]")
-#: `sep=;` is of Excel.
+#: Excel writes `sep=;` in front of a table.
 _COMMENT = re.compile(r"(?:^|\s)#.*|^sep=.\s*$")
 _BLANK = " \t\"'\u200b\ufeff,;|"
 _MAX_TRIES = 20_000
@@ -42,9 +42,9 @@ _MAX_TRIES = 20_000
 class SuppressionList:
     """Email addresses, domains with their subdomains, and patterns.
 
-    An entry has its place for errors, and its text: `example.com`, `ann@example.com`,
-    or a pattern with `*` or `?` for both. `ConfigError`, which names the place only, if
-    it can match nothing. `digest` differs between two lists; "" for an empty one.
+    An entry has a place, for errors, and a text: `example.com`, `ann@example.com`, or a
+    pattern of these with `*` or `?`. If an entry can match nothing, a `ConfigError` has
+    its place only. `digest` identifies the list; "" for an empty one.
     """
 
     def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
@@ -89,7 +89,7 @@ class SuppressionList:
 
 
 class Suppression:
-    """Everybody who gets no signal now: by the settings, and by data in the ledger."""
+    """The people and companies without signals: by the settings, and by data."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.by_settings = SuppressionList.of(settings)
@@ -101,7 +101,7 @@ class Suppression:
     def hidden(self, names: Mapping[T, Sequence[str]]) -> set[T]:
         """Return the signals, or records, with a name that is on the list now.
 
-        `names` has for each the entries that would suppress it.
+        `names` maps each of them to the entries that would suppress it.
         """
         hides = self.by_settings.hides
         hidden = {one for one, its in names.items() if hides(its)}
@@ -179,8 +179,8 @@ def _choices_of(wildcard: str) -> Sequence[str]:
 def _lines_of(path: str | None) -> Iterator[tuple[str, str]]:
     """Yield the entries of a suppression file with their places.
 
-    `#` starts a comment. The header of a table is left out. It says which column has
-    the entries; without one it is the only column with one.
+    `#` starts a comment. The header of a table names the column with the entries. A
+    line of a table without a header has one column with an entry.
     """
     if not path:
         return

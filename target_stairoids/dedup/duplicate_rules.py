@@ -61,7 +61,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         key: Digest of the entity, and name of the mapping. The entity is the record's
             key, or a person if several people share that key.
-        record_key: The same, but always with the digest of the record's key.
+        record_key: Like `key`, but the entity is always the record's key.
         stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
         content_digest: Digest of the signal; None while unknown.
@@ -105,7 +105,7 @@ class Latest(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         state_digest: None if a later state was filtered, or if the key is shared.
-        content_digest: Of the last signal; None if none was sent, or as above.
+        content_digest: Of the last signal; None also if no signal was sent.
         run: The run in which it was sent.
         read_order: As for a version.
         done: Whether a signal of the entity was ever sent, or kept back on purpose.
@@ -176,7 +176,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         reason: For people; "" if the action needs none.
         is_seen_again: Whether the ledger notes that this run read the state again.
-        leaves_behind: Whether the ledger notes this for the state it replaces.
+        leaves_behind: Whether the ledger notes that this run read the last state too.
         is_several: Whether the key turns out to have several rows about one person.
     """
 
@@ -224,7 +224,8 @@ NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another per
 _HOLD = Step(Action.HOLD)
 _SHARE = Step(Action.SHARE)
 _LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
-IF_REJECTED = Step(Action.SEND, "its signal was rejected")  # the one before it
+#: `its` is the signal before this one. It may still be rejected.
+IF_REJECTED = Step(Action.SEND, "its signal was rejected")
 
 
 def _repeated(version: Version, facts: Facts) -> Step | None:
@@ -297,8 +298,8 @@ def decide_again(version: Version, facts: Facts, decided_on: tuple[int, int]) ->
     Another run may have sent a signal of the entity since the first decision.
 
     Args:
-        decided_on: The runs that sent the state, and any state of the entity, last at
-            the time of the first decision.
+        decided_on: Two runs, as of the first decision: the last one that sent this
+            state, and the last one that sent any state.
     """
     latest, send = facts.latest, facts.send
     if (repeated := _repeated(version, facts)) is not None:
@@ -338,7 +339,7 @@ def differ(one: Person, other: Person) -> bool:
 
 
 def people_in(state: Version | Latest, record_key: Key) -> list[Key]:
-    """Return the entities that a state's person may be on a shared key."""
+    """Return the entities of a person on a shared key: by email, and by domain."""
     entity, mapping = record_key
     return [
         (blake2b(name + part, digest_size=16, key=entity).digest(), mapping)

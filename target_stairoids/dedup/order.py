@@ -18,7 +18,7 @@ def read_order(run: int, number: int = 0) -> int:
 
 
 def run_of(read_order: int) -> int:
-    """Return the run of such a place."""
+    """Return the run in a read order."""
     return read_order >> 32
 
 
@@ -51,7 +51,7 @@ def bookmark_value(value: object) -> str | None:
 
 @lru_cache(maxsize=4096)  # a value is needed more than once, and times of a sync repeat
 def utc(text: str) -> str | None:
-    """Return an ISO 8601 time in UTC; None if a text is none."""
+    """Return an ISO 8601 time in UTC; None for a text that is no such time."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -65,7 +65,7 @@ def utc(text: str) -> str | None:
 
 
 def log_position(record: Mapping[str, Any]) -> str | None:
-    """Return a record's position in a log as `is_before` compares it; None if none."""
+    """Return a record's position in a log as `is_before` compares it, or None."""
     for column, file_column in LOG_POSITIONS.items():
         parts = _log_parts(record.get(column))
         if parts is not None and file_column is not None:

@@ -29,13 +29,13 @@ from target_stairoids.mapping.schema import ColumnSet, chosen
 if TYPE_CHECKING:
     from target_stairoids.mapping.signal import Signal
 
-#: Values nested deeper than this do not tell two records apart.
+#: Values that are nested deeper do not distinguish two records.
 DEEPEST = 200
 
 _sorted_encoder = msgspec.json.Encoder(decimal_format="number", order="sorted")
-#: Equal values of these have one spelling; a tuple is a number from `_number`.
+#: Equal values of these types are always written alike. A tuple is from `_number`.
 _PLAIN = frozenset({int, bool, type(None), tuple})
-#: Connectors write a time in many ways. One with a finer fraction stays a text.
+#: Connectors write times in many ways. A time finer than microseconds stays a text.
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6}0{0,3})?)?"
     r"(?:Z|[+-]\d\d(?::?\d\d)?)?",
@@ -178,7 +178,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self._state[2]
 
     def mark(self, entity: bytes, ignored: ColumnSet) -> bytes:
-        """Return the digest of its text, by which it is recognised, or of its state."""
+        """Return the digest by which an unchanged record is recognised."""
         return self.text_digest or self.state_digest(entity, ignored)
 
     def source_digest(self, ignored: ColumnSet) -> bytes:
@@ -188,7 +188,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return self._source[1]
 
     def text_but(self, column: str) -> bytes:
-        """Return the record as JSON text, without a column that a text never has."""
+        """Return the record as JSON text without a column. `text` never has it."""
         if self.text is not None:
             return self.text
         return json_text({n: v for n, v in self.key.items() if n != column})

@@ -17,8 +17,9 @@ _OTHER = 1 << 56
 class SeenEntities:
     """Entities of one mapping, and which of their states were read.
 
-    A note is a number: seven bytes of the entity's digest, and above them one bit. The
-    newest notes are a set. The others are sorted blocks, made when a question comes.
+    A note is an integer: seven bytes of the entity's digest, and one bit above them for
+    another state than the latest. The newest notes are in a set. The others are in
+    sorted blocks, which `read` makes when it needs them.
     """
 
     def __init__(self) -> None:

@@ -86,7 +86,7 @@ def mark_of(ledger: Ledger, number: int, read_order: int) -> str:
 
 
 def read_order_in(ledger: Ledger, mark: str) -> int | None:
-    """Return the read order in a mark, also of a closed one; None if not our mark."""
+    """Return the read order in a mark, also of a closed one; None if not of ours."""
     number, _, rest = mark.partition(".")
     with suppress(ValueError):
         place = int(rest.partition(".")[0])
@@ -108,7 +108,7 @@ def account_for(
     """Count older signals of a source and type as explained, before rows are deleted.
 
     Stairoids may have the signals of dead letters and claims. Without their rows, the
-    ledger cannot explain these any more. So all until the last attempt count.
+    ledger cannot explain them any more. So all until the last attempt are explained.
     """
     attempted_at = table.c.last_at if table is dead_letters else table.c.attempted_at
     if table is dead_letters:
@@ -155,7 +155,7 @@ def _resolve(
         of_version = update(settled).where(is_entity, _is_version(row, settled))
         transaction.write(of_version.values(outcome=str(outcome)))
         is_last = select(latest.c.entity).where(_is_version(row, latest)).exists()
-        if outcome is Outcome.REJECTED:  # a later state was settled, if not the last
+        if outcome is Outcome.REJECTED:  # run 0: lost, and a later state was settled
             _forget_touches(transaction, row)
             transaction.write(of_version.where(~is_last).values(run=0))
     if outcome is Outcome.ACCEPTED:
@@ -186,7 +186,7 @@ def _resolve(
 
 
 def _forget_touches(transaction: Transaction, row: Any) -> None:  # noqa: ANN401 - of a table
-    """Let a lost state be the last one again, if later states only touched its row."""
+    """Let a lost state be the last one again, if later ones have the same content."""
     query = select(settled.c.content_digest).filter_by(
         entity=row.entity, mapping=row.mapping
     )

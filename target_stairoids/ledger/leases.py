@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from target_stairoids.ledger.schema import LOCK_KEY
 
-#: Options of connections to PostgreSQL. A commit is on disk, and no wait has no end.
+#: Options of connections to PostgreSQL. Each commit is on disk, and each wait ends.
 #: A transaction that waited for another one sees the rows of that one.
 SERVER_OPTIONS: Mapping[str, Any] = {
     "connect_args": {
@@ -89,7 +89,7 @@ class FileLeases:
 _TAKE = text(f"SELECT pg_advisory_lock({LOCK_KEY}, :run)")
 _TRY = text(f"SELECT pg_try_advisory_lock({LOCK_KEY}, :run)")
 _GIVE_BACK = text("SELECT pg_advisory_unlock_all()")  # of this connection
-#: Behind a transaction pooler, another session may execute it, and has none.
+#: Behind a transaction pooler, another session without the locks may execute it.
 _OUR_LOCKS = text(
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"  # noqa: S608 - our own table
     f" AND pid = pg_backend_pid() AND classid::bigint = {LOCK_KEY} AND objid > 0"

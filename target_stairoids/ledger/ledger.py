@@ -269,10 +269,10 @@ class Ledger:
         marks: Mapping[str, Sequence[lookup.Mark]],
         others: Collection[Key] = (),
     ) -> dict[Key, Latest | None]:
-        """Return the last states that are not the marked ones, and those of others.
+        """Return the last states of marked entities that changed, and of `others`.
 
-        None stands for a new entity. `marks` are by the name of the mapping. The buffer
-        knows the states in the database now.
+        None stands for a new entity. `marks` has the known states by mapping. After the
+        call, the buffer knows the database's states of these entities.
         """
         with self.reading() as connection:
             found = lookup.changed_entities(connection, marks)
@@ -343,10 +343,10 @@ class Ledger:
 
     @contextmanager
     def reading(self, *, once: bool = False) -> Iterator[sa.Connection]:
-        """Read, or raise `LedgerError`. On SQLite, a block sees the state of a moment.
+        """Read, or raise `LedgerError`. On SQLite, a block sees one snapshot.
 
-        On PostgreSQL, each statement does. Within a transaction, it also sees the rows
-        of that. SQLite needs no BEGIN for a block that reads once.
+        On PostgreSQL, each statement has a snapshot of its own. Within a transaction, a
+        block also sees its rows. SQLite needs no BEGIN for a block that reads once.
         """
         with _errors(f"The ledger {self.name} cannot be read"):
             if self._connection.in_transaction():

@@ -11,9 +11,9 @@ import msgspec
 
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, Version
 
-#: Before a time of a claim if it is of our own clock, because the server's was unknown.
+#: In front of a claim's time by our own clock, because the server's was unknown.
 OWN_CLOCK = "~"
-WRONG_BY = timedelta(days=1)  # our own clock
+WRONG_BY = timedelta(days=1)  # at most, our own clock
 #: The check of a stream whose baseline began and did not end; a mapping's name follows.
 UNFINISHED = "unfinished baseline "
 OTHER_BASELINE = "baseline of another stream"
@@ -71,7 +71,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class LatestRow(msgspec.Struct, gc=False):
     """The last state of an entity, to be written.
 
-    `before` is the row in the database. If another run has changed it, it stays.
+    `before` is the row in the database. A row that another run has changed stays.
     """
 
     key: Key
@@ -85,7 +85,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         until: Time of the last one on the server's clock, RFC 3339 in UTC.
-        signal_id: Its id, because others have the same second; None for all of these.
+        signal_id: Its id, because others may have the same second. None if all signals
+            of that second are accounted for.
     """
 
     until: str

@@ -41,7 +41,7 @@ _SEE_AGAIN = (
     f"UPDATE {settled.name} SET run = ? WHERE entity = ? AND mapping = ?"  # noqa: S608 - names of our own table
     " AND (state_digest = ? OR content_digest = ?)"
 )
-#: Without WOULD_SEND, as which a rebuild ends signals that Stairoids does not have.
+#: Without WOULD_SEND. A rebuild gives it to signals that Stairoids does not have.
 _LEAVES_STATE = {
     Outcome.ACCEPTED,
     Outcome.BASELINED,
@@ -60,7 +60,7 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
         state: The outcome of its state.
         before: The entity's last state before.
         row: The entity's last state after it.
-        latest: The same, with the changes by later records.
+        latest: `row` with the changes by later records.
     """
 
     number: int

@@ -55,7 +55,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         version: With the entity that the record belongs to.
         latest: The entity's last state before.
         last_sent_in: The last run that sent the state; 0 if none.
-        sharing: How many records the count of records that share a key grows by.
+        sharing: By how much the count of records that share a key grows.
         follows_latest: Whether this run has read that last state before.
     """
 
@@ -142,7 +142,7 @@ class Identity:
         return self._met_latest(mapping, entities)
 
     def _met_latest(self, mapping: str, entities: list[bytes]) -> int:
-        """Count the last states of keys of which another state was read before."""
+        """Count keys whose last state comes after another state in this input."""
         if (alone := self._alone.get(mapping)) is None:
             return 0
         met = [one for one in {*entities} if alone.read(one) is Read.AS_OTHER]
@@ -220,8 +220,8 @@ class Identity:
             return False
         is_always = record.mapped.mapping.send == "always" and is_older(version, latest)
         if latest.state_digest is not None and (is_always or not latest.content_digest):
-            return False  # also if the newer version was rejected, and not sent
-        is_followed = any(  # a lost state by another one
+            return False  # no newer version was sent; it may have been rejected
+        is_followed = any(  # its signal was lost, and a later state was settled
             state.state_digest == version.state_digest and not state.run
             for state in self._buffer.states(version.record_key)
         )

@@ -29,8 +29,8 @@ Decisions = list[tuple[MappedRecord, Draft]]
 def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decisions]:
     """Apply the records that suppress people; their entries are on disk then.
 
-    Returns the other items, and the decisions on the opt-outs. The first opt-out that
-    cannot be decoded is the last one of the others.
+    Returns the other items, and the decisions on the opt-outs. An opt-out that cannot
+    be decoded is the last of the other items, and the items behind it are left out.
     """
     rest: Items = []
     decisions: Decisions = []
@@ -78,8 +78,8 @@ def mark_suppressed(
 ) -> None:
     """Mark the records whose person or company gets no signal now.
 
-    `new` are the keys to look at if only the list in the settings counts, because its
-    change makes all records new. None for all keys.
+    `new` are the keys to look at; None for all. If only the settings have a list, new
+    keys are enough, because its change makes all records new.
     """
     names: dict[MappedRecord, list[str]] = {}
     for item in items:

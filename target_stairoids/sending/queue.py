@@ -116,7 +116,7 @@ class QueuedSignal:
         return self.is_unclear or self.stage is Stage.LOOK_UP or is_first
 
     def has_control(self, ids: Collection[str]) -> bool:
-        """Return whether a list shows the control, and so all that it ever will."""
+        """Return whether a list shows the control, and so every older signal."""
         if self.control not in ids:
             return False
         self.lag = min(self.lag, math.ceil(time.monotonic() - self.control_at))
@@ -137,7 +137,7 @@ class QueuedSignal:
         return self.source, next(reversed(self.pages.cursors), None)
 
     def take_together(self) -> list[QueuedSignal]:
-        """Return this signal, and the others that share its lookup, no longer so."""
+        """Return this signal and those that share its lookup, and end the sharing."""
         others, self.together = self.together, []
         return [self, *others]
 

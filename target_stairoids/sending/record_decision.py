@@ -83,7 +83,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
     @property
     def is_deleted(self) -> bool:
-        """Whether its row was deleted at the source, and its mapping does not ask."""
+        """Whether a column that its mapping does not read marks its row as deleted."""
         record, columns = self.record.key, self.mapping.deleted_columns
         return not record.keys().isdisjoint(columns) and is_deleted(record, columns)
 

@@ -276,7 +276,7 @@ class Run:
             )
 
     def _is_stuck(self) -> bool:
-        """Return whether all signals wait, also if others of a company may pass."""
+        """Return whether all signals wait, even after those of other people pass."""
         if not self._scheduler.is_stuck:
             return False
         for signal in self._scheduler.responses.waiting.values():

@@ -171,7 +171,7 @@ class Scheduler:
         return is_idle and bool(self.responses.waiting)
 
     def seconds_to_next_step(self, now: float) -> float | None:
-        """Return when the next step has work; None if only a response brings some."""
+        """Return the seconds to the next work; None if only a response brings some."""
         overdue = self.pool.next_overdue
         ends = [] if overdue is None else [overdue - now]
         start = self.queue.next_at(now)
@@ -240,9 +240,9 @@ class Scheduler:
     def _room(self) -> int:
         """How many requests the workers can take; none beside the first-run check.
 
-        Some wait for a worker, but none before the first accepted signal, because a
-        mistake in the config must cost few requests. Also none with a lease that can be
-        lost, or beside runs that share the quota.
+        After the first accepted signal, some more may wait for a worker. Before it, a
+        mistake in the config must cost few requests. None may wait if the lease can be
+        lost, or if other runs share the quota.
         """
         if self.check.is_on and any(
             signal.stage is Stage.ASK for signal in self.pool.unanswered

@@ -54,7 +54,7 @@ class StreamCounts:
         sharing: How many records have a key that other rows of this input have.
         new: New records that were not compared with records of other keys so far.
         rekeyed: How many compared records are known under another key or namespace.
-        namespaces: These namespaces.
+        namespaces: The other namespaces that know these records.
     """
 
     is_mapped: bool = False
@@ -111,7 +111,7 @@ class Stream:
 
     @property
     def same_mappings(self) -> set[str]:
-        """The mappings that do not identify records in another way than before."""
+        """The mappings that are new, or identify records as before."""
         return {
             name
             for name, made in self.made.items()
@@ -120,7 +120,7 @@ class Stream:
 
     @property
     def new_mappings(self) -> dict[tuple[int, str], KnownMapping]:
-        """The mappings that the ledger does not know, but for those of a baseline."""
+        """The mappings that the ledger does not know, except those of a baseline."""
         new = self.made.keys() - self.known.keys() - self.baselines
         return {(self.number, name): self.made[name] for name in sorted(new)}
 
@@ -135,7 +135,7 @@ class Stream:
     def known_as(
         self, records: Iterable[tuple[Key, bytes, str, str | None]]
     ) -> tuple[set[bytes], str, str]:
-        """Return the sources that have another identity, its names, and advice."""
+        """Return the sources of records of another identity, its names, and advice."""
         name, same = self.schema.name, self.same_mappings
         known = [
             (source, stream, mapping)
@@ -160,7 +160,7 @@ class Stream:
 
     @property
     def refusal(self) -> tuple[str, str] | None:
-        """The check that refuses its signals without a look at them, and the reason."""
+        """The check that refuses all its signals at once, and the reason."""
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
             if made is None or known is None or mapping.name in self.baselines:
@@ -300,7 +300,7 @@ class Streams:
     def _layouts_for(
         self, schema: StreamSchema
     ) -> set[tuple[frozenset[str], frozenset[str]]]:
-        """Return the layouts of a stream, and those of others with fewer columns."""
+        """Return the layouts of a stream, and of others whose columns it has too."""
         columns = frozenset(schema.properties)
         return {
             (key, columns if stream == schema.name else known)
