@@ -69,7 +69,9 @@ def _item(stream: str, mapping: CompiledMapping, coverage: Coverage) -> Iterator
             yield f"    {name}: {_text(origin.template)}  # {origin.why}"
     if time := origins.get("occurred_at"):
         yield f"  occurred_at: {_text(time.template)}  # {time.why}"
-    yield f"  properties: {_properties(origins['properties'].template)}"
+    properties = origins["properties"]
+    about = f"  # {properties.why}" if properties.template == '"*"' else ""
+    yield f"  properties: {_properties(properties.template)}{about}"
     if when := origins.get("when"):
         yield f"  when: {_text(when.template)}  # {when.why}"
     if ignored := origins.get("ignore_changes"):

@@ -69,6 +69,7 @@ Normalise = Callable[[Any], str | None]
 
 _DEFAULT_SOURCE = "the setting `source`, else the extractor's name or `singer`"
 _MAPPING = "mapping"
+_NESTED = {"object", "array"}  # types of JSON Schema
 _GROUPS: Mapping[str, Mapping[str, Normalise]] = {
     "account": {"domain": people.domain_from, "name": names.company_name_from},
     "contact": {
@@ -307,13 +308,15 @@ class Compiler:
         is_mapped = self._item.properties is not UNSET
         why = _MAPPING if is_mapped else "all other scalars"
         shown: Collection[object] = given
+        types: dict[str, set[str]] = {}
         if takes_all and (known := self._schema.properties):
-            nested = {"object", "array"}
-            shown = [
-                n for n in self._columns_but(hidden) if not nested & types_of(known[n])
-            ]
-        self._origins["properties"] = Origin(_json(shown), why)
+            types = {name: types_of(known[name]) for name in self._columns_but(hidden)}
+            shown = [name for name, of in types.items() if not of & _NESTED]
         self._property_names = {name for name in shown if isinstance(name, str)}
+        if not is_mapped and any(not of or of & _NESTED for of in types.values()):
+            # A column that is named would be sent as an object or list too.
+            why, shown = f"{why}: {', '.join(types)}", "*"
+        self._origins["properties"] = Origin(_json(shown), why)
         return selection(hidden, columns, computed, takes_all=takes_all)
 
     def _columns_but(self, hidden: HiddenColumns) -> list[str]:

@@ -442,6 +442,25 @@ def test_suggested_mapping_makes_the_inferred_signals(
     assert mapped["outcomes"] == inferred["outcomes"]
 
 
+@pytest.mark.parametrize("schema", [{}, {"type": ["null", "object", "string"]}])
+@pytest.mark.parametrize("value", ["gold", {"email": "bob@b.co", "role": 1}, [1]])
+def test_suggested_mapping_sends_no_part_of_an_inner_object(
+    target: TargetUnderTest, tmp_path: Path, schema: dict[str, Any], value: object
+) -> None:
+    message = a_schema()
+    message["schema"]["properties"]["member"] = schema
+    path = tmp_path / "messages.jsonl"
+    path.write_text(text_of([message, a_record(member=value)]), encoding="utf-8")
+    suggested = yaml.safe_load(signals(target, "suggest", path).stdout)
+
+    inferred = previewed(target, path)
+    mapped = previewed(target, path, signals=suggested["signals"])
+
+    (signal,) = inferred["signals"]
+    assert mapped["signals"] == [signal]
+    assert signal["properties"].get("member") == (value if value == "gold" else None)
+
+
 def test_suggested_mapping_without_properties_is_one(target: TargetUnderTest) -> None:
     text = text_of(
         [a_schema(key=["email"]), {**a_record(), "record": {"email": "a@b.co"}}]
