@@ -56,10 +56,10 @@ class IncompleteError(StairoidsError):
 class InterruptedRunError(StairoidsError):
     """SIGTERM or SIGINT stopped the run: run again."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, step: str = "The next run resumes.") -> None:
         self.exit_code = 128 + number
         name = signal.Signals(number).name
-        super().__init__(f"Stopped by {name}. The next run resumes.")
+        super().__init__(f"Stopped by {name}. {step}")
 
 
 class ReaderGoneError(StairoidsError):

@@ -15,7 +15,12 @@ from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, as_message, counted, one_line
 from target_stairoids.cli import options
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.exceptions import ConfigError, LedgerError, StairoidsError
+from target_stairoids.exceptions import (
+    ConfigError,
+    InterruptedRunError,
+    LedgerError,
+    StairoidsError,
+)
 from target_stairoids.mapping.signals_setting import MappingItem
 from target_stairoids.reporting.next_steps import dead_letters_command, with_configs
 
@@ -324,7 +329,13 @@ def baseline(config_inputs: Sequence[str], messages: TextIO) -> None:
             "run would send them all. Remove `dry_run`."
         )
     options.log_the_run()
-    run(config_inputs, messages, first_run="baseline", remembers_all=True)
+    try:
+        run(config_inputs, messages, first_run="baseline", remembers_all=True)
+    except InterruptedRunError as stopped:
+        raise InterruptedRunError(
+            stopped.exit_code - 128,
+            "Repeat the baseline with the whole output of the tap before any run.",
+        ) from None
 
 
 @ledger.command()

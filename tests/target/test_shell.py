@@ -32,6 +32,27 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+def test_interrupted_baseline_asks_for_the_whole_input_again(
+    target: TargetUnderTest,
+) -> None:
+    words = [str(BIN / "stairoids-signals"), "ledger", "baseline"]
+    with subprocess.Popen(
+        [*words, *target.command(target.config)[1:]],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(text_of([a_schema(), a_record(1)]))
+        process.stdin.flush()
+        wait_until(lambda: target.has_begun(1))
+        process.send_signal(signal.SIGINT)
+        _, log = process.communicate(timeout=60)
+
+    assert process.returncode == 128 + signal.SIGINT
+    assert "SIGINT. Repeat the baseline with the whole output of the tap" in log
+
+
 def test_sigint_while_modules_are_imported_prints_no_traceback(
     target: TargetUnderTest,
 ) -> None:
