@@ -87,8 +87,8 @@ def as_connector(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fail(message: str, failure_type: str, **details: str) -> None:
-    logger.error("%s", with_id(message))
-    failure = {"message": message, "failure_type": failure_type, **details}
+    logger.error("%s", message)
+    failure = {"message": with_id(message), "failure_type": failure_type, **details}
     write(trace_message("ERROR", error=failure))
 
 
@@ -97,7 +97,7 @@ def write_check(check: Callable[[], str]) -> None:
     try:
         status = {"status": "SUCCEEDED", "message": check()}
     except ConnectorError as error:
-        status = {"status": "FAILED", "message": str(error)}
+        status = {"status": "FAILED", "message": with_id(str(error))}
     write({"type": "CONNECTION_STATUS", "connectionStatus": status})
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from stairoids_airbyte.exceptions import BrokenError
 from stairoids_airbyte.protocol import Message
 from stairoids_common.cli import discard_stdout
+from stairoids_common.error_ids import with_id
 from stairoids_common.text import visible
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -42,7 +43,8 @@ class LogHandler(logging.Handler):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         level = _LEVELS.get(record.levelno, record.levelname)
-        text = visible(self.format(record))
+        text, is_minor = self.format(record), record.levelno < logging.WARNING
+        text = visible(text) if is_minor else with_id(text)
         write({"type": "LOG", "log": {"level": level, "message": text}})
 
 

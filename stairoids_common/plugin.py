@@ -35,7 +35,7 @@ from stairoids_common.config_errors import (
     suggestion,
 )
 from stairoids_common.environment import environment_config
-from stairoids_common.error_ids import fail, with_id
+from stairoids_common.error_ids import fail
 from stairoids_common.singer import begin, check_log_level, failed_expression, misfit
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,8 @@ class StairoidsPlugin(PluginBase):
         for pattern in dict(self.stream_map_items()):
             if not fnmatch.filter(streams, pattern):
                 hint = suggestion(pattern, streams) or "."
-                text = f"No stream matched `{pattern}` in `stream_maps`{hint}"
-                self.logger.warning("%s", with_id(text))
+                text = "No stream matched `%s` in `stream_maps`%s"
+                self.logger.warning(text, pattern, hint)
 
 
 def _repaired(schema: Json) -> Json:
@@ -265,7 +265,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         else:
             return
         for problem in problems:
-            cls.logger.error("%s", with_id(problem))
+            cls.logger.error("%s", problem)
         sys.exit(1)
 
     @classmethod

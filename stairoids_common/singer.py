@@ -9,7 +9,7 @@ from traceback import extract_tb
 from typing_extensions import override
 
 from stairoids_common.environment import variable, warn_of_shared_variables
-from stairoids_common.error_ids import fail
+from stairoids_common.error_ids import fail, with_id
 from stairoids_common.text import as_message, write_utf8
 
 
@@ -51,11 +51,13 @@ def failed_expression(stream: str, error: BaseException) -> str:
 class _Record(logging.LogRecord):
     @override
     def getMessage(self) -> str:
-        return as_message(super().getMessage())
+        text = super().getMessage()
+        is_minor = self.levelno < logging.WARNING
+        return as_message(text) if is_minor else with_id(text)
 
 
 def log_safely() -> None:
-    """Let no name of a tap look like a log line of its own."""
+    """Let no name of a tap look like a log line, and end each warning with its id."""
     logging.setLogRecordFactory(_Record)
 
 

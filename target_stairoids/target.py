@@ -29,7 +29,7 @@ from stairoids_common.cli import discard_stdout
 from stairoids_common.config import NO_CONFIG, default_inputs, read_config
 from stairoids_common.config_errors import WrongConfigError, one_a_line
 from stairoids_common.environment import SHARED_VARIABLES
-from stairoids_common.error_ids import WrongUsageError, fail, with_id
+from stairoids_common.error_ids import WrongUsageError, fail
 from stairoids_common.plugin import StairoidsPlugin
 from stairoids_common.singer import begin, check_log_level
 from target_stairoids.dedup.record import json_text
@@ -304,7 +304,7 @@ class TargetStairoids(StairoidsPlugin, Target):
         try:
             target_from(configs).listen(source)
         except (StairoidsError, *INPUT_ERRORS) as error:
-            cls.logger.error("%s", with_id(str(error)))  # noqa: TRY400 - the sentence says it all
+            cls.logger.error("%s", error)  # noqa: TRY400 - the sentence says it all
             sys.exit(getattr(error, "exit_code", 1))
 
 

@@ -807,8 +807,8 @@ def test_dead_letters_are_sent_again_by_the_singer_target(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", ", line 1, column 2: not JSON."),
-        ('{"a":' * 500 + "1" + "}" * 500, ": it is nested too deeply."),
+        ("{", ", line 1, column 2: not JSON. [E009]"),
+        ('{"a":' * 500 + "1" + "}" * 500, ": it is nested too deeply. [E351]"),
     ],
     ids=["cut", "deep"],
 )

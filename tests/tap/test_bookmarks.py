@@ -233,7 +233,7 @@ def test_wider_choice_names_the_command_for_older_events(
             "signal.craeted",
             "no event has the type signal.craeted; did you mean signal.created?",
         ),
-        ("no.such", "no event has the type no.such\n"),
+        ("no.such", "no event has the type no.such [E285]\n"),
         ("brand.new", None),  # of the store
         ("account.score_changed", None),
     ],

@@ -311,6 +311,12 @@ def test_empty_log_level_is_not_set(target: TargetUnderTest, name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_warning_ends_with_its_id(target: TargetUnderTest) -> None:
+    done = target.shell("")
+
+    assert "Or is no stream selected in its catalog? [E137]\n" in done.stderr
+
+
 def test_state_is_utf_8_in_every_locale(target: TargetUnderTest) -> None:
     env = {
         "PATH": os.environ["PATH"],
