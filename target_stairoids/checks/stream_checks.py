@@ -219,7 +219,7 @@ class StreamChecks(Generic[Held]):
         self.fire(
             BULK_CHANGE,
             f"Stream {as_code(self.stream)}: more than {self.limit} of its "
-            f"{self.known} known entities have changed in this run. "
+            f"{self.known} known records have changed in this run. "
             f"{older if self._older else ''}{others if self._people else ''}"
             "If a column changes at every sync, name it in the mapping's "
             "`ignore_changes`, and pipe the tap into `stairoids-signals ledger "

@@ -506,7 +506,7 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
         code, printed = destination.write(a_catalog(), *changed, a_state(1))
         (error,) = errors_in(printed)
         assert (code, error["failure_type"]) == (1, "config_error")
-        assert "more than 60 of its 300 known entities" in error["message"]
+        assert "more than 60 of its 300 known records" in error["message"]
         assert messages_in(printed, "STATE") == []
 
     assert len(sandbox.signals) == 300

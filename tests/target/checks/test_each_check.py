@@ -85,7 +85,7 @@ def second_person(number: int) -> str:
 A, B = Input(PLAN, rows(60, plan="a")), Input(PLAN, rows(60, plan="b"))
 ONCE = A.with_item(send="once")
 SOURCES = "its signals had the source"
-BULK = "of its 60 known entities have changed"
+BULK = "of its 60 known records have changed"
 COLUMNS = "the columns that identify its records have changed"
 PEOPLE = "of them are about other people or companies"
 REPEATED = "records as `deals` (deal)"

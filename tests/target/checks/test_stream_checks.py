@@ -78,7 +78,7 @@ def test_bulk_change_sets_the_stream_aside_and_a_retry_does_not_get_past(
     for _ in range(2):
         run = read(target, "b")
         assert run.exit_code == 1
-        assert f"more than {LIMIT} of its {KNOWN} known entities" in run.error
+        assert f"more than {LIMIT} of its {KNOWN} known records" in run.error
         assert "ledger allow trials" in run.error
         assert run.outcomes == {"pending": KNOWN}
         assert run.states == []
@@ -138,7 +138,7 @@ def test_bulk_change_after_a_first_run_that_did_not_end(
     assert (cut.exit_code, cut.outcomes) == (75, {"accepted": 100, "pending": 9})
     for run in (*stopped, whole):
         assert (run.exit_code, run.outcomes) == (1, {"pending": 100})
-        assert "known entities have changed" in run.error
+        assert "known records have changed" in run.error
     assert changed.outcomes == {"accepted": 50 + 9, "duplicate": 50}
     assert len(sandbox.signals) == 159
 
@@ -1734,7 +1734,7 @@ def test_checks_of_two_databases_pass_only_with_a_word_of_a_person(
     allowed = signals(target, "ledger", "allow", "trials", "--all")
 
     assert refused.returncode == 1
-    assert "more than 50 of its 79 known entities have changed" in refused.stderr
+    assert "more than 50 of its 79 known records have changed" in refused.stderr
     assert "its signals had the source `crm`" in refused.stderr
     assert "add --all" in refused.stderr
     assert again.outcomes == {"pending": 79}

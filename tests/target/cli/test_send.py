@@ -179,7 +179,7 @@ def test_nothing_of_a_stream_that_is_set_aside_is_sent(
     target.run_text(changed, dry_run=True)
     assert "ledger allow trials" in caplog.text
     allowed = signals(target, "ledger", "allow", "trials")
-    assert "more than 50 of its 79 known entities have changed" in allowed.stdout
+    assert "more than 50 of its 79 known records have changed" in allowed.stdout
 
 
 def test_signal_as_json_is_sent_once(sandbox: Sandbox, target: TargetUnderTest) -> None:
