@@ -82,9 +82,10 @@ INPUT_ERRORS = (
 
 
 class LineReader(SingerReader):
-    """Reads messages and lets the run work between them."""
+    """Reads messages and lets the run of a target work between them."""
 
-    target: TargetStairoids
+    def __init__(self, target: TargetStairoids) -> None:
+        self._target = target
 
     @override
     def process_lines(
@@ -92,12 +93,15 @@ class LineReader(SingerReader):
         file_input: IO[str] | None,
         callbacks: dict[str, Callable[[dict[str, Any]], None]],
     ) -> Counter[str]:
-        source, run = file_input or sys.stdin, self.target.run
+        source, run = file_input or sys.stdin, self._target.run
         return read_messages(source, run, callbacks, otherwise=_refuse_unknown)
 
 
 class TargetStairoids(StairoidsPlugin, Target):
-    """Sends the records of any tap to Stairoids as signals, each once."""
+    """Sends the records of any tap to Stairoids as signals, each once.
+
+    The observer sees every decision, and `overrides` replace settings.
+    """
 
     name = "target-stairoids"
     summary = "Send the records of any Singer tap to Stairoids, each once."
@@ -105,7 +109,6 @@ class TargetStairoids(StairoidsPlugin, Target):
     for_word = "A command is `stairoids-signals {0}`, and a file is `--input {0}`."
     config_jsonschema = config_schema()
     default_sink_class = SignalSink
-    message_reader_class = LineReader
     capabilities: ClassVar = [
         PluginCapabilities.ABOUT,
         PluginCapabilities.STREAM_MAPS,
@@ -114,13 +117,17 @@ class TargetStairoids(StairoidsPlugin, Target):
         PluginCapabilities.BATCH,
     ]
 
-    def __init__(self, **kwargs: Any) -> None:
-        self.observer: Observer | None = None  # sees every decision
-        self.overrides: Mapping[str, Any] = {}  # replace settings
+    def __init__(
+        self,
+        *,
+        observer: Observer | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._observer, self._overrides = observer, overrides or {}
         self._run: Run | None = None
-        super().__init__(**kwargs)
+        super().__init__(message_reader=LineReader(self), **kwargs)
         self.max_parallelism = 1  # sinks have nothing to drain
-        self.message_reader.target = self  # type: ignore[attr-defined]  # a LineReader
         self._routes: dict[str, list[Callable[[Any], None]]] = {}
         self._batched = itertools.count(1)  # the records of BATCH files
 
@@ -131,7 +138,7 @@ class TargetStairoids(StairoidsPlugin, Target):
             from target_stairoids.sending.run import Run  # noqa: PLC0415 - SQLAlchemy is slow to import, and --version does not need it
 
             self._run = Run(
-                self.settings(), write_state=_print_state, observer=self.observer
+                self.settings(), write_state=_print_state, observer=self._observer
             )
             if not gc.isenabled():  # see `__main__`: loaded modules stay in memory
                 gc.freeze()
@@ -141,7 +148,7 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     def settings(self) -> Settings:
         """Return the config as a struct."""
-        return replace(Settings.from_config(self.config), **self.overrides)
+        return replace(Settings.from_config(self.config), **self._overrides)
 
     def check_stream_maps(self) -> None:
         """Refuse stream maps that are wrong for the columns of any stream."""
@@ -156,7 +163,7 @@ class TargetStairoids(StairoidsPlugin, Target):
 
     @override
     def process_endofpipe(self) -> None:
-        is_partial = self.run.stop.reason or self.overrides.get("is_partial")
+        is_partial = self.run.stop.reason or self._overrides.get("is_partial")
         if self.mapper.stream_maps and not is_partial:
             self.warn_of_unused_stream_maps()
         self.run.finish()
@@ -358,6 +365,8 @@ def target_from(
     config_inputs: Sequence[str] | Mapping[str, Any],
     *,
     may_send: bool = True,
+    observer: Observer | None = None,
+    overrides: Mapping[str, Any] | None = None,
     **defaults: object,
 ) -> TargetStairoids:
     """Return a target with the config in `--config`, and defaults for its settings.
@@ -371,7 +380,8 @@ def target_from(
         given = config_inputs
         if not isinstance(given, Mapping):
             given = read_config(given, schema, prefix, may_send=may_send)
-        return TargetStairoids(config={**defaults, **given})
+        config = {**defaults, **given}
+        return TargetStairoids(config=config, observer=observer, overrides=overrides)
     except WrongConfigError as error:
         problem = one_a_line(sorted(error.errors, key=_NO_KEY.__eq__))
         if _NO_KEY in error.errors:

@@ -29,9 +29,7 @@ def run(
     config_inputs: Sequence[str], messages: IO[str] | list[str], **overrides: object
 ) -> None:
     """Run the target over Singer messages; `overrides` replace settings."""
-    target = target_from(config_inputs)
-    target.overrides = overrides
-    _listen(target, messages)
+    _listen(target_from(config_inputs, overrides=overrides), messages)
 
 
 def rebuild(
@@ -42,9 +40,8 @@ def rebuild(
     A dry run does so in a copy of the ledger. Return the report, and the number of
     signals there that no message explains.
     """
-    target = target_from(config_inputs, may_send=False)
     limits = "requests_per_day", "max_signals_per_run", "max_run_minutes"
-    target.overrides = {
+    overrides: dict[str, Any] = {
         **dict.fromkeys(limits),
         "first_run": "guard",
         "dry_run": False,
@@ -55,6 +52,7 @@ def rebuild(
         "notify": (),
         "rebuilds": True,
     }
+    target = target_from(config_inputs, may_send=False, overrides=overrides)
     with TemporaryDirectory() as folder:
         if dry_run:
             url, scope = f"sqlite:///{folder}/ledger.db", target.settings().scope
@@ -64,7 +62,7 @@ def rebuild(
                 Ledger.create(url, scope) as copy,
             ):
                 maintenance.copy(ledger, copy, with_claims=True)
-            target.overrides["ledger_url"] = url
+            overrides["ledger_url"] = url  # the run is not made yet
         _listen(target, messages)
     return target.run.report, target.run.unexplained
 
@@ -76,8 +74,8 @@ def send(
 
     Return the report, the accepted signals of the run, and why it failed.
     """
-    target, error = target_from(config_inputs), None
-    target.overrides = {**overrides, "is_partial": True}
+    overrides, error = {**overrides, "is_partial": True}, None
+    target = target_from(config_inputs, overrides=overrides)
     run, settings = target.run, target.settings()
     try:
         _listen(target, messages)
@@ -122,10 +120,12 @@ def run_dry(
 
     The observer sees the run, or is called with the decision on each record.
     """
-    target = target_from(config_inputs, may_send=False, api_key="not used")
-    target.observer = (
-        observer if isinstance(observer, Observer) else _EachRecord(observer)
+    target = target_from(
+        config_inputs,
+        may_send=False,
+        observer=observer if isinstance(observer, Observer) else _EachRecord(observer),
+        overrides={**overrides, "dry_run": True, "report_path": None},
+        api_key="not used",
     )
-    target.overrides = {**overrides, "dry_run": True, "report_path": None}
     _listen(target, messages)
     return target

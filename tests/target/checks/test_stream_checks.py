@@ -211,10 +211,12 @@ def test_other_people_that_no_check_counts_take_no_memory(
     target.run(SCHEMA, *records(KNOWN, plan="a"))
     night = text_of([SCHEMA, *records(LIMIT + 1, plan="b"), *others])
 
-    set_aside, baseline = (TargetStairoids(config=target.config) for _ in range(2))
+    set_aside, baseline = (
+        TargetStairoids(config=target.config, overrides=overrides)
+        for overrides in ({}, {"remembers_all": True, "first_run": "baseline"})
+    )
     with pytest.raises(SetAsideError):
         set_aside.listen(io.StringIO(night))
-    baseline.overrides = {"remembers_all": True, "first_run": "baseline"}
     baseline.listen(io.StringIO(night))
 
     for program in (set_aside, baseline):
