@@ -171,8 +171,10 @@ def _describe(error: ValidationError, where: str) -> str:
     text = _BROKEN_RULES.get(str(error.validator), "has a form that is not allowed")
     if error.validator == "anyOf" and not isinstance(given, list | dict):
         text += f" (allowed: {' or '.join(_forms(rule))})"
-    allowed = map(str, rule if isinstance(rule, list) else [rule])
-    return f"`{where}` {text.format(' or '.join(allowed))}"
+    *others, last = allowed = [*map(str, rule if isinstance(rule, list) else [rule])]
+    text = text.format(" or ".join(filter(None, [", ".join(others), last])))
+    is_word = error.validator == "enum" and isinstance(given, str)
+    return f"`{where}` {text}{suggestion(given, allowed) if is_word else ''}"
 
 
 def _forms(parts: Iterable[Json]) -> Iterable[str]:

@@ -49,7 +49,7 @@ def settings_of(**more: Any) -> Settings:
         ),
         (
             {"first_run": CANARY},
-            "`first_run` must be one of baseline or guard or send",
+            "`first_run` must be one of baseline, guard or send",
         ),
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
         ({"max_in_flight": 7_777_777}, "`max_in_flight` must be at most 100"),
@@ -60,7 +60,7 @@ def settings_of(**more: Any) -> Settings:
         ({"signals": [{}]}, "`signals[0].stream` is required"),
         (
             {"signals": [{"stream": "a"}, {"stream": "b", "send": CANARY}]},
-            "`signals[1].send` must be one of always or on_change or once",
+            "`signals[1].send` must be one of always, on_change or once",
         ),
         (
             {"signals": [{"stream": "a", "contact": {"email": [CANARY]}}]},

@@ -86,7 +86,7 @@ def test_sigint_while_modules_are_imported_prints_no_traceback(
         ({"max_in_flight": 0}, "`max_in_flight` must be at least 1"),
         (
             {"first_run": "canary"},
-            "`first_run` must be one of baseline or guard or send",
+            "`first_run` must be one of baseline, guard or send",
         ),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,

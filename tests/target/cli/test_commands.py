@@ -193,7 +193,7 @@ def test_each_mistake_in_a_config_is_a_sentence_on_its_own_line(
     assert done.stderr.splitlines() == [
         "Error: `apikey` is not a setting; did you mean `api_key`?",
         "    `signals[0].emial` is not a setting.",
-        "    `signals[0].send` must be one of always or on_change or once.",
+        "    `signals[0].send` must be one of always, on_change or once.",
         "    `signals[0].stream` is required.",
         "    `api_key` is required. Set it in the config, or as STAIROIDS_API_KEY.",
     ]
