@@ -8,8 +8,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -26,6 +27,9 @@ _BROKEN_RULES = {
     "minItems": "must not be empty",
     "pattern": "must not be empty",  # each one asks for a character
 }
+
+WILDCARD = re.compile(r"[*?\[]")  # of a pattern of streams
+_SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 DEEPEST = 100  # levels; programs walk some hundreds before their stack ends
 
@@ -194,3 +198,28 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     folded = {one.casefold(): one for one in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1)
     return f"; did you mean `{folded[close[0]]}`?" if close else ""
+
+
+def misspelt(
+    stream: str, patterns: Collection[str], seen: Container[str]
+) -> str | None:
+    """Return the name that may be a misspelling of a stream that no pattern matches.
+
+    A name of a stream in `seen` is right.
+    """
+    if any(stream == pattern or fnmatchcase(stream, pattern) for pattern in patterns):
+        return None
+    names = [p for p in patterns if not WILDCARD.search(p) and p not in seen]
+    return next((name for name in names if _is_near(name, stream)), None)
+
+
+def _is_near(name: str, other: str) -> bool:
+    """Return whether one stream's name may be a misspelling of another."""
+    parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
+    if parts == others or parts[-1:] == others or others[-1:] == parts:
+        return True
+    # A common prefix such as `public-` does not count.
+    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
+        parts, others = parts[1:], others[1:]
+    alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))
+    return alike.ratio() >= _SIMILAR

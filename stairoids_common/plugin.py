@@ -21,7 +21,12 @@ from singer_sdk import Stream, Tap
 from singer_sdk import exceptions as sdk
 from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers._flattening import get_flattening_options
-from singer_sdk.mapper import NULL_STRING, CustomStreamMap, StreamMap
+from singer_sdk.mapper import (
+    NULL_STRING,
+    CustomStreamMap,
+    RemoveRecordTransform,
+    StreamMap,
+)
 from singer_sdk.plugin_base import PluginBase, _ConfigInput
 from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
@@ -32,6 +37,7 @@ from stairoids_common.config_errors import (
     Json,
     WrongConfigError,
     config_errors,
+    misspelt,
     suggestion,
 )
 from stairoids_common.environment import environment_config
@@ -134,6 +140,17 @@ class StairoidsPlugin(PluginBase):
             stream_map = given if isinstance(given, dict) else {}
             yield stream_map.get("__source__", name), stream_map
 
+    def check_stream_map_names(self, stream: str) -> None:
+        """Refuse a stream without a stream map if one nearly has its name."""
+        is_left_out = self.mapper.default_mapper_type is RemoveRecordTransform
+        patterns = ["*"] if is_left_out else [*dict(self.stream_map_items())]
+        if name := misspelt(stream, patterns, self.mapper.stream_maps):
+            raise sdk.StreamMapConfigError(
+                f"`{name}` is nearly the stream `{stream}`, and matched no stream so "
+                f"far. Correct `{name}`, or give `{stream}` a stream map of its own "
+                "(`{}` keeps the stream as it is, `null` leaves it out)."
+            )
+
     def check_stream_maps_of(self, stream: str, columns: Iterable[str]) -> None:
         """Refuse the unknown functions in stream maps, and columns with a typo.
 
@@ -227,6 +244,7 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     def setup_mapper(self) -> None:
         super().setup_mapper()
         for stream, maps in self.mapper.stream_maps.items():
+            self.check_stream_map_names(stream)
             self.check_stream_maps_of(stream, maps[0].raw_schema["properties"])
         self.warn_of_unused_stream_maps()
 

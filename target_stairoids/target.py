@@ -178,6 +178,7 @@ class TargetStairoids(StairoidsPlugin, Target):
         message_dict["schema"].setdefault("properties", {})
         columns = () if schema.is_open else schema.properties
         with _schema_errors(stream):
+            self.check_stream_map_names(stream)
             super()._process_schema_message(message_dict)
             self.check_stream_maps_of(stream, columns)
         for stream_map in self.mapper.stream_maps[stream]:

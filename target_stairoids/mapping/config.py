@@ -5,17 +5,16 @@ The functions raise `ConfigError` with a message that names the item and the rem
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import msgspec
 from msgspec import UNSET
 
-from stairoids_common.config_errors import suggestion
+from stairoids_common.config_errors import WILDCARD, misspelt, suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.expressions.paths import Path, path_text
@@ -29,14 +28,13 @@ from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.signals_setting import MappingItem
 
-_WILDCARD, _FEWER = re.compile(r"[*?\[]"), re.compile(r"[?\[]")
+_FEWER = re.compile(r"[?\[]")
 #: The fields of an item whose texts are templates.
 _TEMPLATES = (
     *("type", "source", "account", "contact", "occurred_at", "properties"),
     *("when", "suppress"),
 )
 _SHOWN = 5  # fields in one warning
-_SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 
 def mappings_for(
@@ -77,7 +75,7 @@ def _check_names(stream: str, names: Iterable[str]) -> None:
 def _names_its_stream(item: MappingItem) -> bool:
     """Return whether an item is about one stream, or names the fields of a person."""
     is_inferred = item.contact is UNSET and item.account is UNSET
-    return not (is_inferred and item.type is not None and _WILDCARD.search(item.stream))
+    return not (is_inferred and item.type is not None and WILDCARD.search(item.stream))
 
 
 def glob_of(stream: str, items: Iterable[MappingItem]) -> str | None:
@@ -114,7 +112,7 @@ def check_globs(items: Iterable[MappingItem]) -> None:
     for item in items:
         glob = item.stream
         # Only `*` matches a `*`; `?` and `[...]` may match fewer streams.
-        wide = [o for o in earlier if not (_WILDCARD.search(glob) and _FEWER.search(o))]
+        wide = [o for o in earlier if not (WILDCARD.search(glob) and _FEWER.search(o))]
         hiding = next((other for other in wide if fnmatchcase(glob, other)), None)
         if hiding is not None and glob not in earlier:
             raise ConfigError(
@@ -159,15 +157,10 @@ def _texts_in(value: object, place: str) -> Iterator[tuple[str, str]]:
 
 
 def check_spelling(
-    stream: str, items: Sequence[MappingItem], seen: Iterable[str]
+    stream: str, items: Iterable[MappingItem], seen: Container[str]
 ) -> None:
     """Refuse to infer a stream if the mapping of an item nearly has its name."""
-    if glob_of(stream, items) is not None:
-        return
-    used = {glob_of(other, items) for other in seen}  # these are right
-    names = [i.stream for i in items if not _WILDCARD.search(i.stream)]
-    name = next((n for n in names if n not in used and _is_near(n, stream)), None)
-    if name is not None:
+    if name := misspelt(stream, [item.stream for item in items], seen):
         raise ConfigError(
             f"Stream `{stream}` has no mapping in `signals`. `{name}` is nearly its "
             f"name and matched no stream so far, so nothing was sent. Correct "
@@ -210,15 +203,3 @@ def unused_fields(stream: str, paths: Collection[Path]) -> list[str]:
     names = ", ".join(fields[:_SHOWN])
     sentence = f"no record had {names}{more}, which its mapping uses."
     return [f"Stream `{stream}`: {sentence}"] if fields else []
-
-
-def _is_near(name: str, other: str) -> bool:
-    """Return whether one stream's name may be a misspelling of another."""
-    parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
-    if parts == others or parts[-1:] == others or others[-1:] == parts:
-        return True
-    # A common prefix such as `public-` does not count.
-    while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
-        parts, others = parts[1:], others[1:]
-    alike = difflib.SequenceMatcher(None, "-".join(parts), "-".join(others))
-    return alike.ratio() >= _SIMILAR

@@ -233,6 +233,18 @@ def test_stream_map_of_no_stream_is_warned_about(run: Runner) -> None:
     assert "[E501]" in output.log
 
 
+@pytest.mark.usefixtures("filled")
+def test_stream_near_a_misspelt_stream_map_is_refused(run: Runner) -> None:
+    run.config["stream_maps"] = {"evnts": {"payload": None}}
+
+    output = run()
+
+    assert output.exit_code == 1
+    assert "`evnts` is nearly the stream `events`, and matched no stream" in output.log
+    assert "[E505]" in output.log
+    assert output.records("events") == []
+
+
 def test_event_that_cannot_be_flattened_is_one_sentence(
     run: Runner, store: EventStore
 ) -> None:

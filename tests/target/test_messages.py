@@ -249,6 +249,43 @@ def test_stream_map_of_no_stream_is_warned_about(
     assert named == ["trails"]
 
 
+@pytest.mark.parametrize(
+    "maps",
+    [
+        {"trails": {"ssn": None}},
+        {"trails": None},
+        {"starts": {"__source__": "trails", "__filter__": "plan != 'free'"}},
+        {"public-trials": {"__filter__": "plan != 'free'"}, "deal*": {"ssn": None}},
+    ],
+)
+def test_stream_near_a_misspelt_stream_map_is_refused(
+    sandbox: Sandbox, target: TargetUnderTest, maps: dict[str, Any]
+) -> None:
+    run = target.run(a_schema(ssn="string"), a_record(1, ssn="1"), stream_maps=maps)
+
+    assert run.exit_code == 1
+    assert "is nearly the stream `trials`, and matched no stream so far" in run.error
+    assert sandbox.signals == []
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        {"trial": {"plan": "'x'"}, "trials": {}},
+        {"trails": None, "tri*": {"email": "email"}},
+        {"trials_old": {}, "starts": {"__source__": "trials"}},
+        {"trails": {}, "__else__": None},
+        {"tickets": {}, "trai*": {}},
+    ],
+)
+def test_stream_with_its_own_stream_map_or_a_plain_other_name_is_not_refused(
+    target: TargetUnderTest, maps: dict[str, Any]
+) -> None:
+    run = target.run(a_schema(), a_record(1), stream_maps=maps)
+
+    assert run.exit_code == 0, run.error
+
+
 def test_failed_flattening_is_not_blamed_on_a_stream_map(
     target: TargetUnderTest,
 ) -> None:

@@ -286,6 +286,19 @@ def test_check_passes_for_a_stream_map_whose_columns_it_does_not_know(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("words", [("check", "--catalog"), ("preview",)])
+def test_command_finds_a_stream_map_whose_stream_is_misspelt(
+    target: TargetUnderTest, words: tuple[str, ...]
+) -> None:
+    messages = target.folder / "messages.jsonl"
+    messages.write_text(text_of([a_schema(), a_record(1)]))
+
+    done = signals(target, *words, str(messages), stream_maps={"trails": {}})
+
+    assert done.returncode == 1
+    assert "`trails` is nearly the stream `trials`" in done.stderr
+
+
 def test_check_passes_for_columns_that_only_a_catalog_knows(
     target: TargetUnderTest,
 ) -> None:
