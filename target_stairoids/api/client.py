@@ -182,8 +182,8 @@ def refusal(response: Response, url: str) -> AccessRefusedError:
         other = response.reason if _is_redirect(response) else "another JSON object"
         return AccessRefusedError(
             "`api_url` does not look like the Stairoids API. It answered with "
-            f"{response.failure or other}. Such a response accepts no signal. Check "
-            "`api_url`."
+            f"{response.failure or other}. Such a response accepts no signal. The URL "
+            "of Stairoids is https://api.stairoids.com/v1."
         )
     request = f" (request_id {response.request_id})" if response.request_id else ""
     return AccessRefusedError(

@@ -45,6 +45,7 @@ def test_html_stops_the_run_and_the_next_one_sends_each_signal_once(
 
     assert stopped.exit_code == 1
     assert "does not look like the Stairoids API" in stopped.error
+    assert "The URL of Stairoids is https://api.stairoids.com/v1." in stopped.error
     assert "HTML" in stopped.error
     assert stopped.outcomes == {"pending": 20}
     assert made == 1
