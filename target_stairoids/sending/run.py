@@ -409,7 +409,7 @@ class Run:
         exit_code = 0 if is_success else getattr(failure, "exit_code", 1)
         limiter, responses = self._scheduler.limiter, self._scheduler.responses
         self.report.unanswered = responses.unanswered
-        if is_ledger_usable and self.report.run:
+        if self.report.run:
             self.report.dead_letters = dead_letters_in(self.report.outcomes)
         report = self.report.as_dict(
             exit_code=exit_code, requests=limiter.requests, quota=limiter.known_limit
