@@ -263,6 +263,7 @@ class PostgresDatabase:
         """Take the advisory lock, before the first row gets its sequence."""
         is_taken, read_only = connection.exec_driver_sql(_TRY_LOCK).one()
         if read_only == "on":
+            connection.invalidate()  # a session keeps its defaults, and its server
             raise StoreUnavailableError(
                 f"the store {self.place} is read-only: connect to the primary server,"
                 " or let this database or user write"

@@ -148,21 +148,22 @@ def test_receiver_recovers_from_a_silent_connection(postgres_url: str) -> None:
         assert stored(receiver) == 2
 
 
+@pytest.mark.parametrize("ends_sessions", [True, False])
 def test_receiver_follows_a_database_that_becomes_read_only(
-    postgres: str,
+    postgres: str, *, ends_sessions: bool
 ) -> None:
     with new_database(postgres, "standby") as url, administered(url) as receiver:
         assert post(receiver, a_body("evt_1")).text == "stored"
         restart_sessions(url, "on")
         until(lambda: not is_ready(receiver))
         assert post(receiver, a_body("evt_2")).status_code == 503
-        restart_sessions(url, "off")
+        restart_sessions(url, "off", ends=ends_sessions)
         until(lambda: is_ready(receiver))
         assert post(receiver, a_body("evt_2")).text == "stored"
 
 
-def restart_sessions(url: str, read_only: str) -> None:
-    """End the sessions of a database, as a failover does."""
+def restart_sessions(url: str, read_only: str, *, ends: bool = True) -> None:
+    """Let a database be read only, and end its sessions, as a failover does."""
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
         connection.exec_driver_sql("SET TRANSACTION READ WRITE")
@@ -172,7 +173,8 @@ def restart_sessions(url: str, read_only: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = 'standby' AND pid <> pg_backend_pid()"
+            " WHERE datname = 'standby' AND pid <> pg_backend_pid() AND %s",
+            (ends,),
         )
     engine.dispose()
 
