@@ -136,7 +136,8 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                 page, ids = listed(response) or [], first_run.ids_in(response)
                 listed_ids.update(ids)
                 with ledger.reading() as connection:
-                    own = lookup.facts(connection, settings.scope, ids).own
+                    facts = lookup.facts(connection, settings.scope, ids)
+                    known = {*facts.own, *facts.sent(ids)}
                 times = [moment_of(signal.get("created_at")) for signal in page]
                 for signal, at in zip(page, times, strict=True):
                     pair = source, str(signal.get("type"))
@@ -144,7 +145,7 @@ def reconcile(settings: Settings, ledger: Ledger, *, days: int) -> Reconciled:
                     is_ours = (pair in pairs or not pairs) and source not in others
                     if is_ours and is_due:
                         found = str(signal.get("id"))
-                        there[found] = found in ours or found in own
+                        there[found] = found in known
                 if times and times[-1] is not None and times[-1] < first - _MARGIN:
                     break
     begin = timestamp(max(clocks) - timedelta(days=days))

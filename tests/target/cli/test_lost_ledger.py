@@ -477,6 +477,20 @@ def test_signal_of_a_state_that_returned_reconciles(target: TargetUnderTest) -> 
 
 
 @pytest.mark.usefixtures("without_margin")
+def test_signal_of_a_forgotten_stream_is_known_in_another_namespace(
+    target: TargetUnderTest,
+) -> None:
+    target.run(A_SCHEMA, *trials(1, 2), namespace="us")
+    target.run(A_SCHEMA, *trials(3), namespace="eu")
+    command(target, "ledger", "forget", "--stream", "trials", "--yes", namespace="eu")
+
+    done = command(target, "reconcile", "--format", "json", namespace="us")
+
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["there"], found["unknown"]) == (0, 3, [])
+
+
+@pytest.mark.usefixtures("without_margin")
 def test_unknown_signal_of_a_known_type_is_listed(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:
