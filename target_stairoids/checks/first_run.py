@@ -47,7 +47,7 @@ Query = dict[str, str | int]
 #: The reason of signals that wait for a person's decision.
 HELD_BACK = "Stairoids has signals of this source that the ledger does not know"
 NOT_CHECKED = (
-    "not checked: Stairoids may have signals that the ledger does not know. Add "
+    "not made. Stairoids may have signals that the ledger does not know. Add "
     "`--online` to compare them."
 )
 #: The response to a question that is not asked.

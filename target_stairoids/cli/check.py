@@ -78,7 +78,7 @@ def check(
         if error is not None:
             raise click.exceptions.Exit(error.exit_code)
     else:
-        click.echo(NOT_CHECKED, err=True)
+        click.echo(f"First-run check: {NOT_CHECKED}", err=True)
     raise click.exceptions.Exit(would_stop)
 
 

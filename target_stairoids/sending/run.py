@@ -332,7 +332,7 @@ class Run:
                 self._scheduler.account_for(self.records.baselined)
             self._ledger.flush()  # also without a STATE to emit
         elif self.report.outcomes[Outcome.WOULD_SEND]:
-            logger.info("Dry run, %s", NOT_CHECKED.partition(". ")[0])
+            logger.info("First-run check: %s.", NOT_CHECKED.rpartition(". ")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)
 
     def _await_responses(self) -> None:

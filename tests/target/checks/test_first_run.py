@@ -441,8 +441,8 @@ def test_preview_and_check_compare_with_stairoids_only_if_asked(
     check = command(target, "check")
     check_online = command(target, "check", "--online")
 
-    assert (asked, "not checked: " in quiet.stdout) == (0, True)
-    assert "not checked: " in check.stderr
+    assert (asked, "First-run check: not made." in quiet.stdout) == (0, True)
+    assert "First-run check: not made." in check.stderr
     assert [online.returncode, as_json.returncode, check_online.returncode] == [1, 1, 1]
     for done in (online, as_json, check_online):
         assert "`singer`" in done.stdout
@@ -482,7 +482,7 @@ def test_dry_run_says_that_it_does_not_compare(
     caplog.set_level("INFO")
     target.run(a_schema(), a_record(1), dry_run=True)
 
-    assert "not checked: " in caplog.text
+    assert "First-run check: not made." in caplog.text
 
 
 # Keys and workspaces
