@@ -127,7 +127,9 @@ def test_markdown_has_counts_and_no_values(configs: Configs) -> None:
     assert "example.com" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["a|b`c", "``d", "e```", "<b>f", "__g__", "*h*"])
+@pytest.mark.parametrize(
+    "name", ["a|b`c", "``d", "e```", "<b>f", "__g__", "*h*", "i\\|j"]
+)
 def test_names_are_code_in_markdown(configs: Configs, name: str) -> None:
     schema = a_schema(name, plan="string", **{name: "string"})
     two = [a_record(n, name, plan="pro", **{name: 1}) for n in range(2)]
