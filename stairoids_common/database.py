@@ -198,6 +198,15 @@ def encoding_of(connection: Connection) -> str:
     return "" if encoding == "UTF8" else str(encoding)
 
 
+def session_of(connection: Connection) -> str:
+    """Return who looks for tables in PostgreSQL, and where; "" for SQLite."""
+    if connection.dialect.name == "sqlite":
+        return ""
+    found = connection.exec_driver_sql("SELECT current_user, current_schema()")
+    role, schema = found.one()
+    return f" (role {role}, {f'schema {schema}' if schema else 'no schema'})"
+
+
 def reason_of(error: Exception) -> str:
     """Return the first line of an error. More lines may repeat the values of a row."""
     cause = getattr(error, "orig", None) or getattr(error, "strerror", None)

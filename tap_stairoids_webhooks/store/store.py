@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from stairoids_common.database import code_of, reason_of
+from stairoids_common.database import code_of, reason_of, session_of
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import (
     RowRefusedError,
@@ -249,7 +249,7 @@ class EventStore:
     def _identify(self) -> tuple[str, int]:
         with self.transaction("cannot be opened") as connection:
             if not sa.inspect(connection).has_table(STORE.name):
-                raise StoreMissingError(missing(self.place))
+                raise StoreMissingError(missing(self.place + session_of(connection)))
             row = connection.execute(sa.select(STORE)).one()
         if row.schema_version != SCHEMA_VERSION:
             raise StoreVersionError(

@@ -41,11 +41,14 @@ _parsed_url = partial(database.parsed_url, setting="ledger_url", error=LedgerErr
 
 
 class _NoLedgerError(LedgerError):
-    def __init__(self, url: sa.URL) -> None:
-        place = database.file_of(url) or database.name_of(url)
+    def __init__(self, url: sa.URL, session: str = "") -> None:
+        place = f"{database.file_of(url) or database.name_of(url)}{session}"
+        hint = "Relative paths start at the working directory. See `ledger_url`."
+        if session:
+            hint = "See `ledger_url`, and the role's USAGE and `search_path`."
         super().__init__(
-            f"There is no ledger at {place}. Relative paths start at the working "
-            "directory. See `ledger_url`. The first run of the target creates a ledger."
+            f"There is no ledger at {place}. {hint} The first run of the target "
+            "creates a ledger."
         )
 
 
@@ -96,7 +99,7 @@ class Ledger:
                     if creates:
                         schema.create(connection)
                     elif not schema.is_created(connection):
-                        raise _NoLedgerError(url)
+                        raise _NoLedgerError(url, database.session_of(connection))
                     self.secret = schema.checked_secret_of(connection)
                 if path:
                     self._leases = FileLeases(path)

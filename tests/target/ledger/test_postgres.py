@@ -369,6 +369,22 @@ def test_missing_ledger_is_not_created(postgres_url: str) -> None:
             Ledger.open(postgres_url, SCOPE)
 
 
+@pytest.mark.parametrize(
+    ("path", "session"),
+    [("public", "schema public"), ("elsewhere", "no schema")],
+)
+def test_missing_ledger_is_named_with_role_and_schema(
+    target: TargetUnderTest, postgres_url: str, path: str, session: str
+) -> None:
+    alter(postgres_url, f"SET search_path = {path}")
+
+    done = signals(target, "ledger", "stats")
+
+    assert done.returncode == 1
+    assert f" (role postgres, {session}). See `ledger_url`, and" in done.stderr
+    assert "working directory" not in done.stderr
+
+
 def test_documented_copy_command_moves_a_ledger_from_sqlite(
     sandbox: Sandbox,
     tmp_path: Path,
