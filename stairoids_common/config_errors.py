@@ -195,9 +195,17 @@ def _join(where: str, name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean `x`?" for the known name most like this one, or ""."""
-    folded = {one.casefold(): one for one in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return f"; did you mean `{folded[close[0]]}`?" if close else ""
+    known = list(known)
+    folded = {one.casefold() for one in known}
+    for close in difflib.get_close_matches(name.casefold(), folded, n=1):
+        alike = nearest(name, (one for one in known if one.casefold() == close))
+        return f"; did you mean `{alike}`?"
+    return ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one, the same name first."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1, 0)), None)
 
 
 def misspelt(

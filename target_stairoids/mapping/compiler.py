@@ -263,7 +263,7 @@ class Compiler:
             if mistake is not None:
                 raise ConfigError(f"{self._where(field)}: {mistake}")
         for path in template.required:
-            self._check_path(path, field)
+            self._check_path(path, field, text)
         self._paths |= template.paths
         if not is_inferred:
             self._mapped_paths |= template.paths
@@ -409,9 +409,10 @@ class Compiler:
             self._check_path((name,), field)
 
     def _check_path(
-        self, path: Path, field: str, *, must_be_listed: bool = False
+        self, path: Path, field: str, text: str = "", *, must_be_listed: bool = False
     ) -> None:
-        if problem := unknown_path(self._schema, path, must_be_listed=must_be_listed):
+        listed = must_be_listed
+        if problem := unknown_path(self._schema, path, text, must_be_listed=listed):
             raise ConfigError(f"{self._where(field)}: {problem}")
 
     def _where(self, field: str) -> str:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
 from typing import Any
 
-from stairoids_common.config_errors import suggestion
+from stairoids_common.config_errors import nearest, suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.expressions.errors import TemplateError
 from target_stairoids.mapping.expressions.paths import Path, path_text
@@ -23,7 +32,7 @@ _PLACEHOLDER = re.compile(r"\$?\{([^{}]+)\}|\$(\w+)|%\((\w+)\)s")
 
 #: A column with the marks of other languages: `<email>`, `$.email`, `row["email"]`.
 _NEAR_COLUMN = re.compile(
-    r"\W*(?:(?:record|row|item|data|fields|doc|this|it|message|payload|event|source)"
+    r"\W*(?:(record|row|item|data|fields|doc|this|it|message|payload|event|source)"
     r"(?:\.|\[['\"]))?(\w+)\W*"
 )
 
@@ -59,7 +68,8 @@ def mistake_in(text: str, field: str, columns: Collection[str]) -> str | None:
     if constant != text or not text.strip() or field in {"type", "source"}:
         return None
     near = _NEAR_COLUMN.fullmatch(text.strip())
-    named = near[1] if near and near[1] in columns else text
+    is_near = near and near[2] in columns and near[1] not in columns
+    named = near[2] if near and is_near else text
     if meant := _expression_in(named, columns or [field.partition(".")[2] or field]):
         return (
             f"`{text}` is a text and not a column; did you mean `{{{{ {meant} }}}}`? "
@@ -83,20 +93,25 @@ def _broken_rule(text: str, field: str) -> str:
 
 def _expression_in(text: str, columns: Collection[str]) -> str | None:
     """Return the expression that a text is, if it reads these columns only."""
-    names = {_bare(name): name for name in columns}
-    if name := names.get(_bare(text)):
-        return path_text((name,))
-    try:
+    text = text.strip()
+    if text in columns:
+        return path_text((text,))
+    with suppress(TemplateError, RecursionError):
         paths = compile_condition(text, "").paths
-    except (TemplateError, RecursionError):
-        return None
-    reads = {str(path[0]) if path else "" for path in paths}
-    return text.strip() if reads and reads <= set(columns) else None
+        reads = {str(path[0]) if path else "" for path in paths}
+        if reads and reads <= set(columns):
+            return text
+    name = _alike(text, columns)
+    return path_text((name,)) if name is not None else None
+
+
+def _alike(name: str, known: Iterable[str]) -> str | None:
+    """Return a name alike without marks: `first_name` for `First name`."""
+    return nearest(name, (one for one in known if _bare(one) == _bare(name)))
 
 
 def _bare(text: str) -> str:
-    """Return a name without marks between its words: `First name` is `firstname`."""
-    return re.sub(r"[\s_-]", "", text).casefold()
+    return re.sub(r"[\s._-]", "", text).casefold()
 
 
 def nested_hint(name: str, known: Container[str]) -> str:
@@ -108,18 +123,42 @@ def nested_hint(name: str, known: Container[str]) -> str:
     return f"; for a field inside an object write `{tail}: '{{{{ {path} }}}}'`"
 
 
-def _path_with(word: str, known: Mapping[str, Any]) -> Path:
-    """Return the path of a column whose name has this word and a mark: `e-mail`."""
+def _names_in(known: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of all columns and of the fields inside them."""
     for name, column in known.items():
-        if not name.isidentifier() and word in re.split(r"\W+", name):
-            return (name,)
-        if found := _path_with(word, inner_properties(column) or {}):
-            return (name, *found)
-    return ()
+        yield (name,)
+        for path in _names_in(inner_properties(column) or {}):
+            yield (name, *path)
 
 
-def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> str:
-    """Return the problem of a path that a SCHEMA excludes; "" without a problem."""
+def _meant(
+    wanted: Sequence[str], place: int, known: Mapping[str, Any], text: str
+) -> tuple[str, ...]:
+    """Return the path that is meant by one whose part at a place is unknown, if any.
+
+    That is a name with a mark, such as `e-mail`, if it stands in the text. Or it is
+    alike without marks, such as `user__email` for `user.email`.
+    """
+    paths = {".".join(path): path for path in _names_in(known)}
+    marked = {
+        name: path
+        for name, path in paths.items()
+        if not path[-1].isidentifier() and wanted[place] in re.split(r"\W+", path[-1])
+    }
+    written = max((name for name in marked if name in text), key=len, default=None)
+    starts = (".".join(wanted[:end]) for end in range(len(wanted), place, -1))
+    same = (_alike(start, paths) for start in starts)
+    shortest = min(marked, key=lambda name: len(marked[name]), default=None)
+    return next((paths[name] for name in (written, *same, shortest) if name), ())
+
+
+def unknown_path(
+    schema: StreamSchema, path: Path, text: str, *, must_be_listed: bool
+) -> str:
+    """Return the problem of a path that a SCHEMA excludes; "" without a problem.
+
+    `text` is the template that reads the path.
+    """
     place, known = schema.name, schema.properties
     is_closed = bool(known) if must_be_listed else not schema.is_open
     column: Any = None
@@ -128,8 +167,11 @@ def unknown_path(schema: StreamSchema, path: Path, *, must_be_listed: bool) -> s
             column = column.get("items")
         elif is_closed and part not in known:
             hint = nested_hint(part, known)
-            if not hint and (quoted := _path_with(part, schema.properties)):
-                hint = f"; for a name with a mark write `{path_text(quoted)}`"
+            names = [*map(str, path)]
+            if not hint and (meant := _meant(names, index, schema.properties, text)):
+                is_plain = all(map(str.isidentifier, meant))
+                words = "did you mean" if is_plain else "for a name with a mark write"
+                hint = f"; {words} `{path_text(meant)}`{'?' * is_plain}"
             hint = hint or suggestion(part, known)
             return f"`{part}` is not a property of `{place}`{hint}"
         else:

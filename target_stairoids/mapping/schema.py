@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from stairoids_common.config_errors import suggestion
+from stairoids_common.config_errors import nearest, suggestion
 from target_stairoids.exceptions import MessageError
 from target_stairoids.mapping.column_names import NAMES
 
@@ -192,7 +192,8 @@ def _unknown_key(schema: Mapping[str, Json], keys: Sequence[str]) -> str:
         simple = key.strip("\ufeff ").casefold()
         near = [n for n in known if n.strip("\ufeff ").casefold() == simple]
         if near or not _allows_more(schema):
-            hint = f"; did you mean `{near[0]}`?" if near else suggestion(key, known)
+            alike = nearest(key, near)
+            hint = f"; did you mean `{alike}`?" if alike else suggestion(key, known)
             problem = f"its key `{key}` is not one of its properties{hint}"
             return problem.replace("\ufeff", "\\ufeff").rstrip("?")
     return ""

@@ -91,6 +91,12 @@ ODD_SCHEMAS: dict[str, tuple[Message, str]] = {
         schema_with(key_properties=["ID"]),
         "its key `ID` is not one of its properties; did you mean `id`",
     ),
+    "a key with a space beside a column in another case": (
+        schema_with(
+            key_properties=[" id"], schema={"properties": {"ID": {}, "id": {}}}
+        ),
+        "its key ` id` is not one of its properties; did you mean `id`",
+    ),
     "a key without the column's BOM": (
         schema_with(schema={"properties": {"\ufeffid": {}, "email": {}}}),
         "its key `id` is not one of its properties; did you mean `\\ufeffid`",

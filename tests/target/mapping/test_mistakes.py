@@ -352,6 +352,67 @@ def test_key_in_another_case_is_a_mistake_with_its_remedy() -> None:
     assert "did you mean `email`?" in mistake(key=["EMAIL"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["email", " email ", "{email}", "$email", "${email}", "%(email)s", "<email>"],
+)
+@pytest.mark.parametrize("names", [["email", "e-mail", "E_Mail"], ["E Mail", "email"]])
+def test_column_of_exactly_this_name_is_suggested_first(
+    text: str, names: list[str]
+) -> None:
+    schema = a_shape("people", dict.fromkeys(names, TEXT))
+
+    sentence = mistake(schema, contact={"email": text})
+
+    assert "did you mean `{{ email }}`?" in sentence
+
+
+def an_object(name: str) -> dict[str, Any]:
+    inner = {name: TEXT}
+    return {"type": "object", "properties": inner, "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "hint"),
+    [
+        ("{{ user.email }}", {"user__ssn": TEXT, "user__email": TEXT}, "`user__email`"),
+        ("{{ user.email }}", {"user_id": TEXT, "user_email": TEXT}, "`user_email`"),
+        ("{{ user.email }}", {"userId": TEXT, "userEmail": TEXT}, "`userEmail`"),
+        (
+            "{{ user.email }}",
+            {"user.id": TEXT, "user.email": TEXT},
+            'record["user.email"]',
+        ),
+        ("{{ user.data.email | lower }}", {"user__data": TEXT}, "`user__data`"),
+        ("{{ user__email }}", {"user": an_object("email")}, "`user.email`"),
+        ("{{ user.eMail }}", {"user": an_object("email")}, "`user.email`"),
+        ("{{ user.e-mail }}", {"user": an_object("e-mail")}, '["user"]["e-mail"]'),
+        ("{{ user.emial }}", {"user": an_object("email")}, "did you mean `email`?"),
+        ("user.email", {"user__ssn": TEXT, "user__email": TEXT}, "{{ user__email }}"),
+        ("data.email", {"email": TEXT, "data": an_object("email")}, "{{ data.email }}"),
+        ("{{ e-post }}", {"e-mail": TEXT, "e-post": TEXT}, '`record["e-post"]`'),
+        (
+            "{{ e-mail }}",
+            {"user": an_object("e-mail"), "e-mail": TEXT},
+            '`record["e-mail"]`',
+        ),
+        (
+            "{{ user.e-mail }}",
+            {"e-mail": TEXT, "user": an_object("e-mail")},
+            '`record["user"]["e-mail"]`',
+        ),
+        ("{{ EMail }}", {"eMail": TEXT, "email": TEXT}, "`eMail`"),
+        ("{{ Emial }}", {"Email": TEXT, "email": TEXT}, "`Email`"),
+    ],
+)
+def test_column_that_a_flattened_or_nested_name_means_is_suggested(
+    text: str, columns: dict[str, Any], hint: str
+) -> None:
+    sentence = mistake(a_shape("people", columns), contact={"email": text})
+
+    assert hint in sentence
+
+
 def test_ignored_change_of_an_absent_column_is_a_warning() -> None:
     mapping = a_map(PEOPLE, ignore_changes=["plan", "plam", "x"], properties={"x": "1"})
 
