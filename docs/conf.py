@@ -31,6 +31,7 @@ SYNONYMS = {
     "deploy/kubernetes": "webhook, container, server, k8s, kubectl, cluster, helm, pod",
     "deploy/runbook": "crashes, recovery, restart, interrupted, process, died, halfway",
     "guides/environment": "env, vars, dotenv, password, credentials, prefix",
+    "guides/find-a-signal": "why, got, missing, nothing, lookup, customer, complaint",
     "guides/first-run": "initial bulk load, sync, large, big table, million, existing",
     "guides/move-the-ledger": "location, path, restore, database, stored, state",
     "guides/nested-fields": "path, array, flatten, unnest, hyphen, name, column",
@@ -38,7 +39,7 @@ SYNONYMS = {
     "guides/rotate-a-secret": "rotation, rollover, replace, change, expired, leaked",
     "guides/runners-without-a-disk": "ephemeral, persistent, stateless, lambda",
     "guides/send-one": "single, sample, try, row, dry run",
-    "guides/stop-sending": "emergency, pause, kill, halt, abort, cancel, undo, switch",
+    "guides/stop-sending": "everything, emergency, pause, kill, halt, abort, undo",
     "guides/send-only-changes": "incremental, skip, old, rows, already, avoid",
 }
 

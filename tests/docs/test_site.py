@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 QUESTIONS = {
+    "guides/stop-sending": ("stop everything", "emergency stop", "wrong signals"),
+    "guides/find-a-signal": ("person got no signal",),
     "guides/nested-fields": ("map a nested field", "nested json", "json path"),
     "guides/send-only-changes": (
         "send only new rows",
