@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import product
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -71,8 +72,10 @@ _PEOPLE_ROLES = [role for group in NAMES.people for role in group]
 
 
 @cache
-def _rank(role: str) -> int:
-    return next(i for i, group in enumerate(NAMES.people) if role in group)
+def _rank(role: str) -> tuple[int, int]:
+    """Return the place of a role's group, and its own; a lower one is better."""
+    group = next(i for i, group in enumerate(NAMES.people) if role in group)
+    return group, _PEOPLE_ROLES.index(role)
 
 
 @lru_cache(maxsize=65536)  # a SCHEMA may come again with one more column
@@ -97,7 +100,7 @@ _FLAT_ROLES = sorted(
         for name in spec.names
     }
     - {""},
-    key=_PEOPLE_ROLES.index,
+    key=_rank,
 )
 
 
@@ -155,21 +158,31 @@ def inferred_templates(
 def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[str]:
     """Return an expression for each column by which a record is filtered.
 
-    These are columns of the record, or of its person, about deletion and consent.
+    They are about deletion and consent, in the record or an object about its person.
     """
     objects = list(_objects(schema.properties, "anyone"))
     persons = _people(objects, schema.name, email_paths)
-    people = {_owner(place) for person in persons for place in person.emails}
+    emails = [place for person in persons for place in person.emails]
+    people = set(map(_owner, emails))
     found: dict[str, None] = {}
     for part in objects:
-        is_record = part.role in NAMES.people[_rank("")]
+        is_record = part.role in NAMES.people[_rank("")[0]]
+        own = part.places("contact.email") if part.owner == "person" else []
+        same = " or ".join(
+            f"{_place(one)} | known and "
+            f"{_place(one)} | lower | trim == {_place(other)} | lower | trim"
+            for one, other in product(own, emails)
+        )
         for name, places in part.columns.items():
             filter_name = "has_refused" if name == _ANY else refusal_filter(name)
             # A mark such as `[flag]` is no part of a column's name.
             for place in places if filter_name and not {".", "["} & {*name} else ():
                 owner = place.path if name == _ANY else _owner(place)
+                text = f"{path_text(place.path)} | {filter_name}"
                 if is_record or owner in people:
-                    found[f"{path_text(place.path)} | {filter_name}"] = None
+                    found[text] = None
+                elif same:
+                    found[f"{text} and ({same})"] = None
         for rule in NAMES.filters:
             if (
                 rule.role not in {None, part.role}
@@ -188,11 +201,9 @@ def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[
                 if re.fullmatch(rule.spelt, place.path[len(_owner(place))])
             ]
             test = f"| {rule.filter}" if rule.filter else f"in {rule.values}"
-            found |= {
-                f"{path_text(place.path)} {test}": None
-                for place in places
-                if rule.role == "" or _owner(place) in people
-            }
+            for place in places:
+                if rule.role == "" or _owner(place) in people:
+                    found[f"{path_text(place.path)} {test}"] = None
     return list(found)
 
 
@@ -249,7 +260,7 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     if "array" in types or ("object" in types and not inner):
         around.columns[f"{simple}[]"].append(Place(path, is_list=True))
     if (
-        kind in {"refused", "refused_in"}
+        kind in {"refused", "refused_in", "has_refused"}
         or (kind and "array" in types)
         or may_be_scalar(schema)
         or is_time(inner)
@@ -285,7 +296,7 @@ class _Person(NamedTuple):
 
     emails: list[Place]
     names: _Found
-    rank: int
+    rank: tuple[int, int]
     is_guess: bool = False
 
 
@@ -306,7 +317,9 @@ def _people(
         if email_paths is None
         or not email_paths.isdisjoint(p.path for p in person.emails)
     ]
-    found.sort(key=lambda p: (not p.emails, p.is_guess, p.rank, not p.names))
+    found.sort(
+        key=lambda p: (not p.emails, p.is_guess, p.rank[0], not p.names, p.rank[1])
+    )
     has_customer = email_paths is None and any(p.rank < _rank("") for p in found)
     people = [
         person

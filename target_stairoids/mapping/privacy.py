@@ -46,6 +46,7 @@ class _Data(msgspec.Struct, frozen=True):
     refused: tuple[str, ...]
     unsubscribed: tuple[str, ...]
     refused_in: tuple[str, ...]
+    has_refused: tuple[str, ...]
     consent_words: str
     generic_words: str
     other_channels: str
@@ -61,7 +62,7 @@ _SENSITIVE = re.compile("|".join(_DATA.sensitive_parts))
 _SENSITIVE_NAME = re.compile("|".join(_DATA.sensitive_names))
 _FILTERS = {
     name: re.compile("|".join(getattr(_DATA, name)))
-    for name in ("opted_out", "refused", "unsubscribed", "refused_in")
+    for name in ("opted_out", "refused", "unsubscribed", "refused_in", "has_refused")
 }
 _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
@@ -140,8 +141,8 @@ def refusal_filter(column: str) -> str | None:
     """Return the filter that reads a refusal from a column; None for other columns.
 
     `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
-    such as `gdpr_consent`, `unsubscribed` for those such as `status`. `refused_in` is
-    for objects such as `preferences`.
+    such as `gdpr_consent`, `unsubscribed` for those such as `status`. `refused_in` and
+    `has_refused` are for objects such as `preferences` and `settings`.
     """
     simple = simple_name(column)
     return next((n for n, names in _FILTERS.items() if names.fullmatch(simple)), None)
@@ -187,9 +188,7 @@ def refused_in(value: object, names: re.Pattern[str] = _CONSENT) -> bool:
     An entry about another channel, such as `sms`, or another purpose does not count.
     `names` are those that count.
     """
-    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        with suppress(msgspec.DecodeError, RecursionError):
-            value = msgspec.json.decode(value)
+    value = _decoded(value)
     if isinstance(value, list):
         return any(refused_in(inner, names) for inner in value)
     if not isinstance(value, dict):
@@ -208,12 +207,21 @@ def refused_in(value: object, names: re.Pattern[str] = _CONSENT) -> bool:
 
 def has_refused(value: object) -> bool:
     """Return whether an object with a person's columns says that the person refuses."""
+    value = _decoded(value)
     return isinstance(value, dict) and any(
         READERS[kind](inner)
         for name, inner in value.items()
         if (kind := refusal_filter(name))
         and not _OTHER_CHANNEL.search(simple_name(name))
     )
+
+
+def _decoded(value: object) -> object:
+    """Return the object or list in a JSON text; any other value unchanged."""
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        with suppress(msgspec.DecodeError, RecursionError):
+            return msgspec.json.decode(value)
+    return value
 
 
 def unsubscribed(value: object) -> bool:

@@ -110,8 +110,10 @@ def test_best_of_several_addresses_does_not_depend_on_the_process(
 ) -> None:
     """The order of a set depends on the hash seed of the process."""
     found = inferred(texts(f"{other}_email", f"{best}_email"))
+    inner = inferred({name: an_object(email=TEXT) for name in (other, best)})
 
     assert found["contact.email"] == [f"{best}_email", f"{other}_email"]
+    assert inner["contact.email"] == [f"{best}.email", f"{other}.email"]
 
 
 @pytest.mark.parametrize("name", ["mail", "email"])

@@ -569,6 +569,13 @@ NESTED_REFUSALS: list[dict[str, Any]] = [
         }
     },
     {"subscriptions": {"email": {"marketing": {"can_receive_email_marketing": False}}}},
+    {"settings": {"unsubscribed": True}},
+    {"email_settings": {"status": "unsubscribed"}},
+    {"notificationSettings": {"doNotContact": "yes"}},
+    {"metadata": {"marketing_consent": "no"}},
+    {"metadata": '{"unsubscribed": true}'},
+    {"custom_fields": {"opt_out": "1"}},
+    {"flags": {"do_not_contact": True}},
     {"email_subscribe": "unsubscribed"},
     {"consent_marketing": False},
     {"subscriptions__email__marketing__consent": "NEVER_SUBSCRIBED"},
@@ -591,6 +598,10 @@ NESTED_OTHERS: list[dict[str, Any]] = [
     {"subscriptions": {"email": {"marketing": {**KLAVIYO, "consent": "SUBSCRIBED"}}}},
     {"consent": "{"},
     {"account": {"gdpr": {"consent": False}}},
+    {"notification_settings": {"email": False, "push": True}},
+    {"metadata": {"sms_opt_out": True, "source": "no"}},
+    {"flags": ["unsubscribed_page"]},
+    {"product": {"is_deleted": True}},
 ]
 
 
@@ -618,9 +629,28 @@ def test_refusals_of_two_people_are_not_mixed() -> None:
     mapping = a_map(a_shape("rows", nested(record)["properties"], ()))
 
     assert not mapping.why_filtered(record)
+    assert not mapping.why_filtered({"customer": wanting, "user": {"consent": False}})
     assert mapping.why_filtered({"customer": refusing}) == (
         "by `customer.consent | refused`"
     )
+
+
+@pytest.mark.parametrize("customer", ["customer", ""])
+@pytest.mark.parametrize("email", ["ada@acme.com", " ADA@acme.com"])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_refusal_in_another_object_about_the_same_person_filters_a_record(
+    customer: str, email: str, *, is_listed: bool
+) -> None:
+    person = {"email": "ada@acme.com", "name": "Ada"}
+    user = {"email": email, "unsubscribed": True}
+    record = {**({customer: person} if customer else person), "user": user}
+    properties = nested(record)["properties"]
+    if not is_listed:
+        properties["user"] = {"type": "object"}
+    mapping = a_map(a_shape("rows", properties, ()))
+
+    assert mapping.why_filtered(record)
+    assert not mapping.why_filtered({**record, "user": {**user, "unsubscribed": "no"}})
 
 
 ORDINARY: list[tuple[str, object]] = [
