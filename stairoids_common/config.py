@@ -33,6 +33,8 @@ _DEFAULT_FILE = "config.json"
 NO_CONFIG = (
     "There is no config.json here, and STAIROIDS_CONFIG is not set. Add --config."
 )
+#: Settings without which a person may get a signal that he was not to get.
+_HOLD_BACK = {"dry_run", "suppress", "suppress_path", "max_signals_per_run"}
 _BACKLOG = 2048  # connections that wait for a server
 #: The first line of YAML: `signals:`, `- stream: x`, `---` or a comment.
 _YAML = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:---|#|- |[\w.-]+:)")
@@ -86,7 +88,7 @@ def _warn_of_unread(
     """Log each variable that `--config ENV` would read as another value.
 
     Meltano reads the variables of declared settings and writes them into the config. A
-    variable that asks for a dry run is an error, if the run would send.
+    variable that holds signals back is an error, if the run would send.
     """
     declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
@@ -100,7 +102,7 @@ def _warn_of_unread(
             if is_in_meltano():
                 remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
             warning = f"`{prefix}{name.upper()}` is set, but it is not read. {remedy}"
-            if may_send and name == "dry_run" and not config.get(name):
+            if may_send and name in _HOLD_BACK and not config.get(name):
                 raise WrongConfigError(warning)
             logger.warning("%s", warning)
 

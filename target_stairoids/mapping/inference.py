@@ -158,7 +158,7 @@ def inferred_templates(
 def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[str]:
     """Return an expression for each column by which a record is filtered.
 
-    They are about deletion and consent, in the record or an object about its person.
+    They are columns of deletion and consent, of the record or its person.
     """
     objects = list(_objects(schema.properties, "anyone"))
     persons = _people(objects, schema.name, email_paths)
@@ -260,8 +260,7 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     if "array" in types or ("object" in types and not inner):
         around.columns[f"{simple}[]"].append(Place(path, is_list=True))
     if (
-        kind in {"refused", "refused_in", "has_refused"}
-        or (kind and "array" in types)
+        (kind and (kind != "unsubscribed" or "array" in types))
         or may_be_scalar(schema)
         or is_time(inner)
     ):

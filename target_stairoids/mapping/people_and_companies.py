@@ -53,9 +53,10 @@ AROUND = (
     "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n\0 "
 )
 _BEHIND = AROUND + ".:!?"
-#: All but `™`, `²`, `½` and such characters, which would become letters and digits.
+#: All but `™`, `²`, `½`, `ⓐ` and the like, which would become letters and digits.
 _NOT_RAISED = re.compile(
-    "[^\xaa\xb2\xb3\xb9\xba\xbc-\xbe\u2070-\u209f\u2120\u2122\u2150-\u215f]+"
+    "[^\xaa\xb2\xb3\xb9\xba\xbc-\xbe\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u2070-\u209f\u2120\u2122"
+    "\u2150-\u215f\u2460-\u24ff\u3200-\u33ff\U0001f100-\U0001f1ff]+"
 )
 _RESERVED = (".example", ".test")  # RFC 2606, for documents and tests
 #: RFC 2606 as well. An address there is a placeholder or a test.

@@ -158,6 +158,12 @@ def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     if isinstance(value, list):
         return bool(value)
+    if isinstance(value, dict):
+        return any(
+            opted_out(inner)
+            for name, inner in value.items()
+            if not _OTHER_CHANNEL.search(simple_name(name))
+        )
     text = _text(value) or ""
     return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
 

@@ -233,6 +233,27 @@ def test_no_signal_is_sent_while_a_variable_that_is_not_read_asks_for_a_dry_run(
         read_config([str(path)], config_schema(), "TARGET_STAIROIDS_")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SUPPRESS", '["ada@acme.com"]'),
+        ("SUPPRESS_PATH", "list.txt"),
+        ("MAX_SIGNALS_PER_RUN", "5"),
+    ],
+)
+def test_no_signal_is_sent_while_a_variable_that_is_not_read_holds_signals_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setattr("os.environ", {f"TARGET_STAIROIDS_{name}": text})
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    arguments = [str(path)], config_schema(), "TARGET_STAIROIDS_"
+
+    with pytest.raises(WrongConfigError, match=f"`TARGET_STAIROIDS_{name}` is set"):
+        read_config(*arguments)
+    assert read_config(*arguments, may_send=False) == {}
+
+
 def test_default_config_is_the_variable_or_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,9 @@ def test_domain_is_the_bare_host_or_none(value: str, domain: str | None) -> None
         ("a@" + "a." * 500_000, None),
         ("\uff41da@acme.com", "ada@acme.com"),
         ("ada\xb2@acme.com", "ada\xb2@acme.com"),
+        ("ada\u24d0@acme.com", None),
+        ("ada\u2460@acme.com", "ada\u2460@acme.com"),
+        ("ada\U0001f130@acme.com", None),
     ],
 )
 def test_email_is_cleaned_or_none(value: str, email: str | None) -> None:
@@ -469,6 +472,11 @@ def test_company_behind_a_host_or_none(value: str, domain: str | None) -> None:
         ("Malcolm X", "Malcolm", "X"),
         (", Ada", "Ada", None),
         ("M. Jean Dupont", "Jean", "Dupont"),
+        ("mgr inż. Jan Kowalski", "Jan", "Kowalski"),
+        ("Г-н Иван Петров", "Иван", "Петров"),
+        ("z.Hd. Anna Schmidt", "Anna", "Schmidt"),
+        ("Attn: Bob Hill", "Bob", "Hill"),
+        ("H.E. Kofi Annan", "Kofi", "Annan"),
         ("M.L. King", "M.L.", "King"),
         ("DUPONT Jean", None, None),
         ("LE PEN Jean", None, None),

@@ -24,6 +24,7 @@ ssn SSN social_security_number national_id tax_id passport_no iban IBAN
 bank_account_number credit_card creditCardNumber card_number cvv date_of_birth dob
 birthday birth_date BirthDate religion ethnicity health_condition salary hiv_status
 medications medical_notes patient_notes health allergies symptoms therapy race sex
+ni_number fuehrerschein id_card visa_number veteran_status fingerprint
 nhs_number medicare_number insurance_number personalausweis id_number soc_sec_no
 ssnumber drivers_licence account_no konto SSN__c hr__Patient_Notes__pc HEALTH__C
 governmentid government_id reisepassnummer numéro_de_sécurité_sociale svnr SV-Nummer
@@ -576,6 +577,9 @@ NESTED_REFUSALS: list[dict[str, Any]] = [
     {"metadata": '{"unsubscribed": true}'},
     {"custom_fields": {"opt_out": "1"}},
     {"flags": {"do_not_contact": True}},
+    {"unsubscribed": {"email": True, "sms": False}},
+    {"unsubscribed": {"at": "2026-01-01"}},
+    {"consent": "No, thanks"},
     {"email_subscribe": "unsubscribed"},
     {"consent_marketing": False},
     {"subscriptions__email__marketing__consent": "NEVER_SUBSCRIBED"},
@@ -602,6 +606,7 @@ NESTED_OTHERS: list[dict[str, Any]] = [
     {"metadata": {"sms_opt_out": True, "source": "no"}},
     {"flags": ["unsubscribed_page"]},
     {"product": {"is_deleted": True}},
+    {"unsubscribed": {"email": False, "sms": True}},
 ]
 
 
