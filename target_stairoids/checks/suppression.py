@@ -17,7 +17,12 @@ from typing import TypeVar
 from stairoids_common.text import counted
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.mapping.people_and_companies import entry_of, is_domain, is_email
+from target_stairoids.mapping.people_and_companies import (
+    MARKS,
+    entry_of,
+    is_domain,
+    is_email,
+)
 from target_stairoids.mapping.privacy import simple_name
 from target_stairoids.settings import Settings
 
@@ -35,6 +40,8 @@ _HEADERS = (
 _WILDCARD = re.compile(r"\*+|\?|\[[^\]]+\]")
 #: Excel writes `sep=;` in front of a table.
 _COMMENT = re.compile(r"(?:^|\s)#.*|^sep=.\s*$")
+#: A line that is a comment elsewhere. A second `;` makes it a line of a table.
+_COMMENTED = re.compile(r"\s*(?:#|//|;[^;]*$)")
 _BLANK = " \t\"'\u200b\ufeff,;|"
 _MAX_TRIES = 20_000
 
@@ -114,6 +121,11 @@ class Suppression:
 def _entry_in(text: str, place: str) -> str:
     """Return the cleaned entry, or the pattern, in a text or in one of its columns."""
     cells = _cells_of(text)
+    if _COMMENTED.match(text) or any(map(_is_marked, [text, *cells])):
+        raise ConfigError(
+            f"{place} begins with a mark such as `!`, `-` or `//`, which may negate "
+            "it. Remove the mark, or the entry."
+        )
     found = list(filter(None, map(_name_in, [text, *cells])))
     if not found and len(cells) == 1 and _can_match(pattern := _bare(text)):
         found = [pattern]  # such as `acme*`
@@ -138,6 +150,11 @@ def _name_in(cell: str) -> str | None:
     name = _bare(cell)
     is_pattern = _WILDCARD.search(name) and not {"@", "."}.isdisjoint(name)
     return name if is_pattern and _can_match(name) else None
+
+
+def _is_marked(cell: str) -> bool:
+    """Return whether a mark changes a cell, as `-` makes `-ann@x.com` of an address."""
+    return _name_in(cell) != _name_in(cell.lstrip(MARKS))
 
 
 def _bare(text: str) -> str:

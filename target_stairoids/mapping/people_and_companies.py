@@ -53,6 +53,8 @@ AROUND = (
     "\"'`\u201c\u201d\u201e\u2018\u2019\u201a\xab\xbb\u2039\u203a<>()[]{},;\t\r\n\0 "
 )
 _BEHIND = AROUND + ".:!?"
+#: Marks before an entry of a list: of a negation, an item, a comment or a quote.
+MARKS = " \t\"'!+^&$~=%#/>\u2022\u2013\u2014-"
 #: All but `™`, `²`, `½`, `ⓐ` and the like, which would become letters and digits.
 _NOT_RAISED = re.compile(
     "[^\xaa\xb2\xb3\xb9\xba\xbc-\xbe\u02b0-\u02b8\u02e0-\u02e4\u1d2c-\u1d6a\u2070-\u209f\u2120\u2122"
@@ -292,8 +294,10 @@ def entry_from(value: object) -> str | None:
     if value is None or (isinstance(value, str) and stands_for_nothing(value)):
         return None
     # A `*` is refused, because digests match no pattern.
-    if isinstance(value, str) and "*" not in value and (entry := entry_of(value)):
-        return entry
+    if isinstance(value, str) and "*" not in value:
+        entry = entry_of(value)
+        if entry and entry == entry_of(value.lstrip(MARKS)):
+            return entry
     raise InvalidSignalError("suppress: neither an email address nor a domain")
 
 

@@ -124,6 +124,36 @@ def test_entry_without_a_possible_match_is_refused_by_its_place(entry: str) -> N
     assert entry not in str(refused.value).removeprefix("Line 1 ").split(". Write")[0]
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("!ann@acme.com", "-ann@acme.com", "+ann@acme.com", "^ann@acme.com"),
+        *("- ann@acme.com", "! acme.com", "-acme.com", "-*@acme.com", "!*@acme.com"),
+        *("#ann@acme.com", "// ann@acme.com", "//acme.com", "; ann@acme.com"),
+        *("1,-ann@acme.com", "-ann@acme.com,acme.com", "- ann@acme.com,acme.com"),
+        "\u2022 ann@acme.com,acme.com",
+    ],
+)
+def test_entry_behind_a_mark_is_refused_by_its_place(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"^Line 1 begins with a mark"):
+        hides(entry)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "> ann@eu.acme.com",
+        ";;ann@eu.acme.com",
+        "ann@eu.acme.com,- left",
+        "[!b]nn@eu.acme.com",
+        "[a]nn@eu.acme.com",
+        "1;-;acme.com",
+    ],
+)
+def test_entry_beside_a_mark_that_changes_no_meaning_counts(entry: str) -> None:
+    assert hides(entry)
+
+
 def test_suppressed_person_gets_no_signal(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

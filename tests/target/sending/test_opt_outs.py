@@ -324,6 +324,7 @@ def test_one_stream_may_suppress_and_send(
     [
         *(None, "", "Ann", "a@b..com", "ann@birch.com, bob@birch.com", "*@birch.com"),
         *("ann@birch.con", "https://www.linkedin.com/in/ann", "bit.ly/ann"),
+        *("!ann@birch.com", "-ann@birch.com", "# ann@birch.com", "-birch.com"),
     ],
 )
 def test_opt_out_without_address_and_domain_is_a_dead_letter(
