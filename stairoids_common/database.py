@@ -33,6 +33,12 @@ SAFE_WRITES = ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON")
 #: How long SQLite waits for a lock, by default.
 BUSY_SECONDS = 30.0
 
+#: The server restarts, has no connection left, or a proxy closed the connection.
+_BRIEF_REFUSAL = re.compile(
+    r"closed (the connection )?unexpectedly|EOF detected|Connection reset by peer"
+    r"|the database system is |too many clients already"
+)
+
 #: Numbers that a database may count up. SQLite does so with 64 bits.
 BIG_ID = BigInteger().with_variant(Integer, "sqlite")
 _Type = type[TypeEngine[Any]] | TypeEngine[Any]
@@ -196,6 +202,14 @@ def encoding_of(connection: Connection) -> str:
     """Return the encoding of a database in PostgreSQL if it is not UTF-8, else ""."""
     encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
     return "" if encoding == "UTF8" else str(encoding)
+
+
+def may_succeed_later(reason: str) -> bool:
+    """Return whether PostgreSQL refused a connection for a moment only.
+
+    The driver has no SQLSTATE then. A server of another language is not understood.
+    """
+    return bool(_BRIEF_REFUSAL.search(reason))
 
 
 def session_of(connection: Connection) -> str:

@@ -55,7 +55,8 @@ Exit codes:
       `preview` and `check`: also if a run would hold signals back.
   2   the command line is wrong.
   75  run again. `ledger baseline` or `ledger rebuild` left records, or
-      `check`, `preview` or `reconcile` could not read Stairoids.
+      `check`, `preview` or `reconcile` could not read Stairoids, or
+      the connection to the ledger broke off.
 """
 
 

@@ -416,7 +416,9 @@ def _errors(problem: str, *, opens: bool = False) -> Iterator[None]:
     except (SQLAlchemyError, OSError) as error:
         reason = database.reason_of(error)
         is_lost = getattr(error, "connection_invalidated", False)
-        if isinstance(error, OperationalError) and not opens:
+        if isinstance(error, OperationalError) and opens:
+            is_lost |= database.may_succeed_later(reason)
+        elif isinstance(error, OperationalError):
             is_lost |= not database.code_of(error)  # the server did not respond
         kind, step = LedgerError, "See `ledger_url`"
         if is_lost:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
+import socket
 import time
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -348,6 +351,41 @@ def test_server_that_refuses_connections_in_a_run_ends_it_with_75(
             lost.append(raised.value.exit_code)
 
     assert lost == [75, 75]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "exit_code"),
+    [
+        (None, 75),
+        ("57P03: the database system is starting up", 75),
+        ("53300: sorry, too many clients already", 75),
+        ("28P01: password authentication failed", 1),
+    ],
+)
+def test_opening_ends_with_75_if_it_may_succeed_later(
+    target: TargetUnderTest, refusal: str | None, exit_code: int
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=refuse, args=[server, refusal], daemon=True).start()
+        url = f"postgresql://me@127.0.0.1:{server.getsockname()[1]}/db?sslmode=disable"
+        run = target.run(a_schema(), a_record(1), ledger_url=url)
+
+    assert run.exit_code == exit_code
+    assert "cannot be opened: " in run.error
+    assert ("Run again." in run.error) == (exit_code == 75)
+
+
+def refuse(server: socket.socket, text: str | None) -> None:
+    """Close each connection as PostgreSQL does, or without a word."""
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                if text:
+                    code, words = text.split(": ")
+                    fields = f"SFATAL\0VFATAL\0C{code}\0M{words}\0\0".encode()
+                    client.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(
