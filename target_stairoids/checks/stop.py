@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from target_stairoids.exceptions import IncompleteError, StairoidsError
+import math
+import os
+import time
+
+from target_stairoids.exceptions import (
+    IncompleteError,
+    InterruptedRunError,
+    StairoidsError,
+)
 from target_stairoids.settings import Settings
 
 GRACE_SECONDS = 10.0  # how long the requests in flight of a stopped run may take
@@ -37,6 +45,18 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: StairoidsError | None = None
+        self._kill_from = math.inf  # of the monotonic clock
+
+    def interrupt(self, number: int) -> None:
+        """Stop soon. If a ledger is frozen, a later SIGTERM or SIGINT ends the process.
+
+        Runners repeat SIGTERM at once, so the first seconds do not count.
+        """
+        now = time.monotonic()
+        if now > self._kill_from:
+            os._exit(128 + number)  # as after a kill, the next run continues
+        self._kill_from = min(self._kill_from, now + GRACE_SECONDS)
+        self.set(InterruptedRunError(number))
 
     def set(self, reason: StairoidsError | None) -> None:
         """Start nothing more, if there is a reason.

@@ -178,7 +178,7 @@ class Run:
 
     def interrupt(self, number: int) -> None:
         """Stop soon; safe in a handler of SIGTERM or SIGINT."""
-        self.stop.set(InterruptedRunError(number))
+        self.stop.interrupt(number)
         self._scheduler.pool.wake()
 
     def finish(

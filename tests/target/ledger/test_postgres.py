@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+import signal
 import socket
 import time
 from contextlib import closing
@@ -17,12 +18,14 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from stairoids_sandbox import Fault
+from target_stairoids.checks.stop import GRACE_SECONDS
 from target_stairoids.exceptions import LedgerError, LostLedgerError
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.commands import command, signals
 from tests.support.paths import ROOT
 from tests.support.postgres import a_pooler, autocommit
+from tests.support.silent_proxy import SilentProxy
 from tests.support.singer_io import (
     TargetUnderTest,
     a_record,
@@ -386,6 +389,33 @@ def refuse(server: socket.socket, text: str | None) -> None:
                     code, words = text.split(": ")
                     fields = f"SFATAL\0VFATAL\0C{code}\0M{words}\0\0".encode()
                     client.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+
+def test_second_sigterm_ends_a_run_whose_ledger_is_silent(
+    sandbox: Sandbox, target: TargetUnderTest, postgres_url: str
+) -> None:
+    messages = [a_schema(), *(a_record(n) for n in range(30))]
+    target.config |= {"request_timeout_seconds": 2, "max_in_flight": 2}
+    sandbox.faults.add(Fault(kind="slow", delay_ms=100))
+    with SilentProxy(postgres_url) as proxy:
+        url = urlsplit(proxy.url)._replace(path=urlsplit(postgres_url).path).geturl()
+        with target.start(text_of(messages), ledger_url=url) as process:
+            wait_until(lambda: len(sandbox.signals) > 5)
+            proxy.fall_silent()
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            while process.poll() is None and time.monotonic() < began + 60:
+                time.sleep(1)
+                process.send_signal(signal.SIGTERM)
+            exit_code, seconds = process.poll(), time.monotonic() - began
+            process.kill()
+    alter(postgres_url, "RESET ALL", ends_sessions=True)  # the silent ones
+    again = target.run(*messages)
+
+    assert exit_code == 128 + signal.SIGTERM
+    assert again.exit_code == 0, again.error
+    assert seconds > GRACE_SECONDS
+    assert len(sandbox.signals) == 30
 
 
 def test_dry_run_on_an_empty_database_sends_and_creates_nothing(
