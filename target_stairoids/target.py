@@ -98,10 +98,7 @@ class LineReader(SingerReader):
 
 
 class TargetStairoids(StairoidsPlugin, Target):
-    """Sends the records of any tap to Stairoids as signals, each once.
-
-    The observer sees every decision, and `overrides` replace settings.
-    """
+    """Sends the records of any tap to Stairoids as signals, each once."""
 
     name = "target-stairoids"
     summary = "Send the records of any Singer tap to Stairoids, each once."
@@ -124,6 +121,7 @@ class TargetStairoids(StairoidsPlugin, Target):
         overrides: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Take an observer, which sees every decision, and settings to replace."""
         self._observer, self._overrides = observer, overrides or {}
         self._run: Run | None = None
         super().__init__(message_reader=LineReader(self), **kwargs)
