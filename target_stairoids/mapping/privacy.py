@@ -17,17 +17,20 @@ import msgspec
 
 from target_stairoids.mapping.people_and_companies import stands_for_nothing
 from target_stairoids.mapping.schema import is_loaders
+from target_stairoids.mapping.times import is_placeholder
 
 _CACHED = 4096  # names of columns
 _SCALARS = (str, int, float, Decimal)
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
-#: Dates that stand for no date; 9999 is the open end of a row that is valid now.
-_ZERO_DATE = re.compile(
-    r"(0000|0001|1899|1900|1970|2100|2999|9999)-\d\d-\d\d.*|infinity"
-    r"|(?!.*[\u2611\u2612\u2705\u2713-\u2718\u274c\xd7])[0\W]*",  # a mark is none
+#: Dates that stand for no date, such as the open end of a row that is valid now. Other
+#: dates before 1971 may be birthdays.
+_NEVER = re.compile(
+    r"(?:(?!1\d{3}|20[0-8]\d|209[0-8])\d{4}-\d\d-\d\d|1899-12-3[01]|1900-01-01"
+    r"|1970-01-01).*|[+-]?infinity",
     re.DOTALL,
 )
-
+#: Zeros and marks between them, as in `00/00/0000`. A tick in a box is none.
+_ZEROS = re.compile(r"(?!.*[\u2611\u2612\u2705\u2713\u2714\xd7])[0\W]*", re.DOTALL)
 #: An empty box, and crosses in all their forms.
 _CROSSES = frozenset("\u2610\u2715\u2716\u2717\u2718\u274c")
 _CROSSED_BOX = "\u2612"  # says no to a question about consent only
@@ -165,12 +168,15 @@ def opted_out(value: object) -> bool:
             if not _OTHER_CHANNEL.search(simple_name(name))
         )
     text = _text(value) or ""
-    return text not in _DATA.no and not _ZERO_DATE.fullmatch(text)
+    says_no = text in _DATA.no or _ZEROS.fullmatch(text)
+    return not (says_no or _NEVER.fullmatch(text) or is_placeholder(value))
 
 
 def is_yes(value: object) -> bool:
-    """Return whether a part of a condition holds. Null, `false`, `no`, `0.0` do not."""
-    return bool(value) and str(value).strip(" \t\r\n0.\ufe0f").lower() not in _FALSE
+    """Return whether a part of a condition holds. `no`, `0.0`, `9999-12-31` do not."""
+    text = str(value).strip(" \t\r\n\ufe0f").lower()
+    is_no = text.strip(" 0.") in _FALSE or _NEVER.fullmatch(text)
+    return bool(value) and not is_no
 
 
 def is_deleted(record: Mapping[str, object], columns: Iterable[str]) -> bool:

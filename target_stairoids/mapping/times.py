@@ -155,6 +155,11 @@ likely_time_from = _or_none(time_from)
 likely_event_time_from = _or_none(event_time_from)
 
 
+def is_placeholder(value: object) -> bool:
+    """Return whether a value is a time, but not of an event: `2999-12-31`."""
+    return likely_time_from(value) is not None and likely_event_time_from(value) is None
+
+
 def _moment(value: object) -> datetime:
     """Return the moment of a number: a Unix time, `20251105` or `20251105143000`."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal | float):

@@ -399,6 +399,22 @@ def test_condition_that_gives_a_text_for_no_does_not_hold(no: str) -> None:
     assert not mapping.why_filtered({"opted_in": "yes"})
 
 
+NEVER = [
+    *("2099-01-01", "2150-06-01T00:00:00Z", "2999-12-31", "9999-12-31", "0000-00-00"),
+    *("0001-01-01T00:00:00+14:00", "1970-01-01 00:00:00", "1900-01-01", "-infinity"),
+]
+
+
+@pytest.mark.parametrize("never", NEVER)
+def test_condition_that_gives_a_placeholder_for_never_does_not_hold(never: str) -> None:
+    columns = {"email": TEXT, "deleted_at": TEXT}
+    mapping = a_map(a_shape("rows", columns, ()), when="not deleted_at")
+
+    assert not mapping.why_filtered({"deleted_at": never})
+    for time in ("2026-01-01", "2098-12-31", "1965-05-01", "1970-05-01", 4102444800):
+        assert mapping.why_filtered({"deleted_at": time})
+
+
 def test_rule_is_the_condition_that_suggest_prints() -> None:
     properties = dict.fromkeys(["email", "is_deleted", "gdpr_consent"], TEXT)
     text = "not (is_deleted | opted_out or gdpr_consent | refused)"
@@ -413,7 +429,21 @@ def test_rule_is_the_condition_that_suggest_prints() -> None:
             assert len(found) == 1
 
 
-NO = [False, 0.0, "nem", "\u2610", "false", "FALSE", "0", "no", "N", "f", "off"]
+NO = [
+    False,
+    0.0,
+    "nem",
+    "\u2610",
+    "\u274c",
+    "\u2717",
+    "false",
+    "FALSE",
+    "0",
+    "no",
+    "N",
+    "f",
+    "off",
+]
 BLANK: list[Any] = [
     None,
     "",
@@ -428,7 +458,10 @@ BLANK: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", [*NO, *BLANK])
+PLACEHOLDERS = ["1969-12-31T19:00:00", "31.12.2099", 4102444800, "4102444800.0"]
+
+
+@pytest.mark.parametrize("value", [*NO, *BLANK, *NEVER, *PLACEHOLDERS])
 def test_value_that_does_not_opt_out(value: object) -> None:
     assert not opted_out(value)
 

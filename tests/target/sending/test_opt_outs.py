@@ -248,6 +248,7 @@ def test_deleted_or_excluded_row_takes_its_entry_off_the_list(
 NOT_DELETED = [
     *(None, False, "false", "f", 0, "", "0000-00-00"),
     *("1970-01-01T00:00:00Z", "0001-01-01 00:00:00", "N/A", "-", "never"),
+    *("2099-01-01", "\u274c"),
 ]
 
 
