@@ -154,7 +154,8 @@ def _name_in(cell: str) -> str | None:
 
 def _is_marked(cell: str) -> bool:
     """Return whether a mark changes a cell, as `-` makes `-ann@x.com` of an address."""
-    return _name_in(cell) != _name_in(cell.lstrip(MARKS))
+    bare = cell.lstrip(MARKS)
+    return bare != cell and _name_in(bare) != _name_in(cell)
 
 
 def _bare(text: str) -> str:
