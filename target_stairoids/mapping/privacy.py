@@ -26,7 +26,8 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+")
 #: dates before 1971 may be birthdays.
 _NEVER = re.compile(
     r"(?:(?!1\d{3}|20[0-8]\d|209[0-8])\d{4}-\d\d-\d\d|1899-12-3[01]|1900-01-01"
-    r"|1970-01-01).*|[+-]?infinity",
+    r"|1970-01-01|(?:31[./]12|12/31)[./](?:[29]999|2099)\b).*|[+-]?infinity"
+    r"|253402\d{6}(?:\d{3})*",  # a Unix time of the last day of 9999
     re.DOTALL,
 )
 #: Zeros and marks between them, as in `00/00/0000`. A tick in a box is none.
