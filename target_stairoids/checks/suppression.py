@@ -121,7 +121,7 @@ class Suppression:
 def _entry_in(text: str, place: str) -> str:
     """Return the cleaned entry, or the pattern, in a text or in one of its columns."""
     cells = _cells_of(text)
-    if _COMMENTED.match(text) or any(map(_is_marked, [text, *cells])):
+    if _COMMENTED.match(text) or any(map(_is_marked, cells)):
         raise ConfigError(
             f"{place} begins with a mark such as `!`, `-` or `//`, which may negate "
             "it. Remove the mark, or the entry."

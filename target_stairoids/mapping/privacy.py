@@ -71,6 +71,7 @@ _FILTERS = {
 _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
+_TIMES = {"at", "on", "date", "time", "timestamp"}
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
 _SAYS_NO = (_DATA.no - _DATA.not_refusing) | _CROSSES | {_CROSSED_BOX}
 #: Texts for false in a condition. `NE` and `NU` are also codes of states and countries.
@@ -162,12 +163,14 @@ def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     if isinstance(value, list):
         return bool(value)
-    if isinstance(value, dict):
-        return any(
-            opted_out(inner)
-            for name, inner in value.items()
-            if not _OTHER_CHANNEL.search(simple_name(name))
+    if isinstance(
+        value, dict
+    ):  # such as `{value: true}`, `{email: true}`, else `{at: …}`
+        inner = {simple_name(str(name)): one for name, one in value.items()}
+        said = (
+            list(filter(_CONSENT_OR_GENERIC.fullmatch, inner)) or _TIMES & inner.keys()
         )
+        return any(opted_out(inner[name]) for name in said)
     text = _text(value) or ""
     says_no = text in _DATA.no or _ZEROS.fullmatch(text)
     return not (says_no or _NEVER.fullmatch(text) or is_placeholder(value))

@@ -148,6 +148,7 @@ def test_entry_behind_a_mark_is_refused_by_its_place(entry: str) -> None:
         "[!b]nn@eu.acme.com",
         "[a]nn@eu.acme.com",
         "1;-;acme.com",
+        "-;ann@eu.acme.com",
     ],
 )
 def test_entry_beside_a_mark_that_changes_no_meaning_counts(entry: str) -> None:

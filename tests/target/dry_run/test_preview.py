@@ -587,7 +587,7 @@ def test_explain_says_that_there_are_no_records(
 def test_warnings_about_the_config_are_printed_once(
     target: TargetUnderTest, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    monkeypatch.setenv("TARGET_STAIROIDS_MAX_SIGNALS_PER_RUN", "9")
+    monkeypatch.setenv("TARGET_STAIROIDS_MAX_EVENT_AGE_DAYS", "9")
     messages = target.folder / "messages.jsonl"
     messages.write_text(text_of([a_schema(ssn="string"), a_record(1, ssn="x")]))
     old = target.folder / "config.json"
@@ -597,7 +597,7 @@ def test_warnings_about_the_config_are_printed_once(
     done = signals(target, *words, messages)
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("`TARGET_STAIROIDS_MAX_SIGNALS_PER_RUN` is set, but") == 1
+    assert done.stderr.count("`TARGET_STAIROIDS_MAX_EVENT_AGE_DAYS` is set, but") == 1
     assert done.stderr.count("inference leaves out `ssn`") == 1
 
 

@@ -643,6 +643,9 @@ NESTED_OTHERS: list[dict[str, Any]] = [
     {"flags": ["unsubscribed_page"]},
     {"product": {"is_deleted": True}},
     {"unsubscribed": {"email": False, "sms": True}},
+    {"unsubscribed": {"value": False, "updated_at": "2026-01-01"}},
+    {"hs_email_optout": {"value": "false", "timestamp": 1_700_000_000, "by": "CRM"}},
+    {"suppressions": {"id": 7, "items": []}},
 ]
 
 
