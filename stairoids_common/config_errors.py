@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
@@ -209,7 +209,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def misspelt(
-    stream: str, patterns: Collection[str], seen: Container[str]
+    stream: str,
+    patterns: Collection[str],
+    seen: Container[str],
+    is_near: Callable[[str, str], bool],
 ) -> str | None:
     """Return the name that may be a misspelling of a stream that no pattern matches.
 
@@ -218,11 +221,23 @@ def misspelt(
     if any(stream == pattern or fnmatchcase(stream, pattern) for pattern in patterns):
         return None
     names = [p for p in patterns if not WILDCARD.search(p) and p not in seen]
-    return next((name for name in names if _is_near(name, stream)), None)
+    return next((name for name in names if is_near(name, stream)), None)
 
 
-def _is_near(name: str, other: str) -> bool:
-    """Return whether one stream's name may be a misspelling of another."""
+def is_typo(name: str, other: str) -> bool:
+    """Return whether names differ by one or two signs, or by a prefix `public-`."""
+    names = name.casefold(), other.casefold()
+    one, two = (re.sub(r"[\W_]", "", text) for text in names)
+    digits = {re.sub(r"\D", "", text) for text in (one, two)}
+    is_as_long = abs(len(one) - len(two)) <= 1
+    alike = difflib.SequenceMatcher(None, one, two).ratio()
+    ends = {re.split(r"[-.]", text)[-1] for text in names}
+    lacks_prefix = len(ends) == 1 and not ends.isdisjoint(names)
+    return lacks_prefix or (is_as_long and len(digits) == 1 and alike >= _SIMILAR)
+
+
+def is_near(name: str, other: str) -> bool:
+    """Return whether two names are alike, or one is the end of the other."""
     parts, others = (re.split(r"[-._]", text.casefold()) for text in (name, other))
     if parts == others or parts[-1:] == others or others[-1:] == parts:
         return True

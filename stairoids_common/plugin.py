@@ -37,6 +37,7 @@ from stairoids_common.config_errors import (
     Json,
     WrongConfigError,
     config_errors,
+    is_typo,
     misspelt,
     suggestion,
 )
@@ -144,7 +145,7 @@ class StairoidsPlugin(PluginBase):
         """Refuse a stream without a stream map if one nearly has its name."""
         is_left_out = self.mapper.default_mapper_type is RemoveRecordTransform
         patterns = ["*"] if is_left_out else [*dict(self.stream_map_items())]
-        if name := misspelt(stream, patterns, self.mapper.stream_maps):
+        if name := misspelt(stream, patterns, self.mapper.stream_maps, is_typo):
             raise sdk.StreamMapConfigError(
                 f"`{name}` is nearly the stream `{stream}`, and matched no stream so "
                 f"far. Correct `{name}`, or give `{stream}` a stream map of its own "

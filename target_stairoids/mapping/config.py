@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec import UNSET
 
-from stairoids_common.config_errors import WILDCARD, misspelt, suggestion
+from stairoids_common.config_errors import WILDCARD, is_near, misspelt, suggestion
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.expressions.paths import Path, path_text
@@ -160,7 +160,7 @@ def check_spelling(
     stream: str, items: Iterable[MappingItem], seen: Container[str]
 ) -> None:
     """Refuse to infer a stream if the mapping of an item nearly has its name."""
-    if name := misspelt(stream, [item.stream for item in items], seen):
+    if name := misspelt(stream, [i.stream for i in items], seen, is_near):
         raise ConfigError(
             f"Stream `{stream}` has no mapping in `signals`. `{name}` is nearly its "
             f"name and matched no stream so far, so nothing was sent. Correct "
