@@ -116,7 +116,8 @@ def json_problem(error: Exception) -> str:
 def _comma_in(error: json.JSONDecodeError) -> str:
     """Return the comma that is missing or one too many, or ""."""
     before = error.doc[: error.pos].rstrip(", \t\r\n")  # newer Pythons stop at it
-    if re.match(r"\s*,\s*[}\]]", error.doc[len(before) :]):
+    has_value = not before.endswith((":", "{", "["))
+    if has_value and re.match(r"\s*,\s*[}\]]", error.doc[len(before) :]):
         return "; remove the comma before the bracket"
     is_cut = not error.doc[error.pos :].strip()
     is_missing = "',' delimiter" in error.msg and not is_cut

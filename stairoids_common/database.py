@@ -36,7 +36,8 @@ BUSY_SECONDS = 30.0
 #: The server restarts, has no connection left, or a proxy closed the connection.
 _BRIEF_REFUSAL = re.compile(
     r"closed (the connection )?unexpectedly|EOF detected|Connection reset by peer"
-    r"|the database system is |too many clients already"
+    r"|the database system is |too many (clients already|connections for )"
+    r"|remaining connection slots are "
 )
 
 #: Numbers that a database may count up. SQLite does so with 64 bits.

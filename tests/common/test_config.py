@@ -126,6 +126,7 @@ def test_missing_file_of_a_variable_names_the_variable(
         ('{"a": [1, ]}', "not JSON; remove the comma before the bracket"),
         ('{"a": 1 "b": 2}', "not JSON; a comma or a bracket is missing before it"),
         ('{"a": 1', "not JSON"),
+        ('{"a": ,}', "not JSON"),
         ("{a: 1}", "not JSON"),
     ],
 )

@@ -362,6 +362,8 @@ def test_server_that_refuses_connections_in_a_run_ends_it_with_75(
         (None, 75),
         ("57P03: the database system is starting up", 75),
         ("53300: sorry, too many clients already", 75),
+        ("53300: remaining connection slots are reserved for superusers", 75),
+        ('53300: too many connections for role "app"', 75),
         ("28P01: password authentication failed", 1),
     ],
 )
