@@ -93,16 +93,16 @@ def _warn_of_unread(
     declared = config if is_in_meltano() else {}
     for name, spec in schema["properties"].items():
         text = variable(prefix + name.upper())
-        if (
-            text
-            and name not in declared
-            and value_of(text, spec) != config.get(name, spec.get("default"))
-        ):
+        if text is None or name in declared:
+            continue
+        found = value_of(text, spec)
+        if found != config.get(name, spec.get("default")):
             remedy = "Add `--config ENV` to read the environment."
             if is_in_meltano():
                 remedy = f"Declare the setting `{name}` of the plugin in `meltano.yml`."
             warning = f"`{prefix}{name.upper()}` is set, but it is not read. {remedy}"
-            if may_send and name in _HOLD_BACK and not config.get(name):
+            holds_back = found and name in _HOLD_BACK and not config.get(name)
+            if holds_back and may_send and not config.get("dry_run"):
                 raise WrongConfigError(warning)
             logger.warning("%s", warning)
 

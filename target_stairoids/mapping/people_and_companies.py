@@ -33,7 +33,7 @@ _HOST = re.compile(
 #: an `=` begins a formula, `#EXT#` is no mailbox, and `%20` belongs to a URL. `{user}`
 #: and `%FNAME%` are placeholders.
 _LOCAL = re.compile(
-    r"(?=.{1,64}\Z)(?!.*\.\.)(?!.*%(?:[\da-fA-F]{2}|\w+%))(?![.=~/])"
+    r"(?=.{1,64}\Z)(?!.*\.\.)(?!.*%(?:[\da-fA-F]{2}|\w+%))(?![-.=~/!+^&$%#])"
     r"(?:[\w!$%&'+/=?^~.-])+(?<![.'])",
     re.DOTALL,
 )

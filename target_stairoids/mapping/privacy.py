@@ -163,17 +163,19 @@ def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     if isinstance(value, list):
         return bool(value)
-    if isinstance(
-        value, dict
-    ):  # such as `{value: true}`, `{email: true}`, else `{at: …}`
-        inner = {simple_name(str(name)): one for name, one in value.items()}
-        said = (
-            list(filter(_CONSENT_OR_GENERIC.fullmatch, inner)) or _TIMES & inner.keys()
-        )
-        return any(opted_out(inner[name]) for name in said)
+    if isinstance(value, dict):
+        return _has_opted_out(value)
     text = _text(value) or ""
     says_no = text in _DATA.no or _ZEROS.fullmatch(text)
     return not (says_no or _NEVER.fullmatch(text) or is_placeholder(value))
+
+
+def _has_opted_out(value: Mapping[str, object]) -> bool:
+    """Return whether `{value: true}`, `{email: true}` or else `{at: …}` opts out."""
+    filled = {name: inner for name, inner in value.items() if inner is not None}
+    said = {simple_name(str(name)): inner for name, inner in filled.items()}
+    names = list(filter(_CONSENT_OR_GENERIC.fullmatch, said)) or _TIMES & said.keys()
+    return has_refused(filled) or any(opted_out(said[name]) for name in names)
 
 
 def is_yes(value: object) -> bool:

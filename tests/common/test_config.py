@@ -253,6 +253,8 @@ def test_no_signal_is_sent_while_a_variable_that_is_not_read_holds_signals_back(
     with pytest.raises(WrongConfigError, match=f"`TARGET_STAIROIDS_{name}` is set"):
         read_config(*arguments)
     assert read_config(*arguments, may_send=False) == {}
+    path.write_text('{"dry_run": true}')
+    assert read_config(*arguments) == {"dry_run": True}
 
 
 def test_default_config_is_the_variable_or_the_file(

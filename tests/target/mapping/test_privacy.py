@@ -615,6 +615,8 @@ NESTED_REFUSALS: list[dict[str, Any]] = [
     {"flags": {"do_not_contact": True}},
     {"unsubscribed": {"email": True, "sms": False}},
     {"unsubscribed": {"at": "2026-01-01"}},
+    {"unsubscribed": {"value": None, "at": "2026-01-01"}},
+    {"unsubscribed": {"is_unsubscribed": True, "reason": "x"}},
     {"consent": "No, thanks"},
     {"email_subscribe": "unsubscribed"},
     {"consent_marketing": False},
