@@ -29,6 +29,7 @@ _BROKEN_RULES = {
 }
 
 WILDCARD = re.compile(r"[*?\[]")  # of a pattern of streams
+_TYPO = 0.8
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 DEEPEST = 100  # levels; programs walk some hundreds before their stack ends
@@ -228,13 +229,19 @@ def misspelt(
 def is_typo(name: str, other: str) -> bool:
     """Return whether names differ by one or two signs, or by a prefix `public-`."""
     names = name.casefold(), other.casefold()
-    one, two = (re.sub(r"[\W_]", "", text) for text in names)
-    digits = {re.sub(r"\D", "", text) for text in (one, two)}
-    is_as_long = abs(len(one) - len(two)) <= 1
-    alike = difflib.SequenceMatcher(None, one, two).ratio()
     ends = {re.split(r"[-.]", text)[-1] for text in names}
+    parts = [re.split(r"[\W_]+", text) for text in names]
+    if len(parts[0]) != len(parts[1]):  # `tri_als`
+        parts = [["".join(words)] for words in parts]
     lacks_prefix = len(ends) == 1 and not ends.isdisjoint(names)
-    return lacks_prefix or (is_as_long and len(digits) == 1 and alike >= _SIMILAR)
+    return lacks_prefix or all(map(_is_typo_of, *parts))
+
+
+def _is_typo_of(one: str, two: str) -> bool:
+    digits = {re.sub(r"\D", "", text) for text in (one, two)}
+    is_as_long = abs(len(one) - len(two)) <= 1 and one[:1] == two[:1]
+    alike = difflib.SequenceMatcher(None, one, two).ratio()
+    return is_as_long and len(digits) == 1 and alike >= _TYPO
 
 
 def is_near(name: str, other: str) -> bool:

@@ -156,18 +156,16 @@ def inferred_templates(
 
 
 def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[str]:
-    """Return an expression for each column by which a record is filtered.
-
-    They are columns of deletion and consent, of the record or its person.
-    """
+    """Return an expression for each column of deletion and consent of a record."""
     objects = list(_objects(schema.properties, "anyone"))
     persons = _people(objects, schema.name, email_paths)
     emails = [place for person in persons for place in person.emails]
-    people = set(map(_owner, emails))
-    found: dict[str, None] = {}
+    people, found = set(map(_owner, emails)), dict[str, None]()
     for part in objects:
-        is_record = part.role in NAMES.people[_rank("")[0]]
-        own = part.places("contact.email") if part.owner == "person" else []
+        is_person = part.owner == "person"
+        own = part.places("contact.email") if is_person else []
+        is_its = is_person and not own and _rank(part.role) < _rank("")
+        is_record = is_its or part.role in NAMES.people[_rank("")[0]]
         same = " or ".join(
             f"{_place(one)} | known and "
             f"{_place(one)} | lower | trim == {_place(other)} | lower | trim"

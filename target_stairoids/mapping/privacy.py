@@ -54,6 +54,8 @@ class _Data(msgspec.Struct, frozen=True):
     consent_words: str
     generic_words: str
     other_channels: str
+    answers: str
+    answered_at: str
     gone: frozenset[str]
     no: frozenset[str]
     refusing: frozenset[str]
@@ -71,7 +73,10 @@ _FILTERS = {
 _CONSENT = re.compile(_DATA.consent_words)
 _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
-_TIMES = {"at", "on", "date", "time", "timestamp"}
+_ANSWERS = re.compile(f"{_CONSENT_OR_GENERIC.pattern}|{_DATA.answers}")
+_ANSWERED_AT = re.compile(_DATA.answered_at)
+_COLUMN_LABELS = "name", "key", "field"
+_LINKS = "http:", "https:", "mailto:"
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
 _SAYS_NO = (_DATA.no - _DATA.not_refusing) | _CROSSES | {_CROSSED_BOX}
 #: Texts for false in a condition. `NE` and `NU` are also codes of states and countries.
@@ -166,16 +171,24 @@ def opted_out(value: object) -> bool:
     if isinstance(value, dict):
         return _has_opted_out(value)
     text = _text(value) or ""
+    if text.startswith(_LINKS):  # by which a person opts out
+        return False
     says_no = text in _DATA.no or _ZEROS.fullmatch(text)
     return not (says_no or _NEVER.fullmatch(text) or is_placeholder(value))
 
 
 def _has_opted_out(value: Mapping[str, object]) -> bool:
     """Return whether `{value: true}`, `{email: true}` or else `{at: …}` opts out."""
-    filled = {name: inner for name, inner in value.items() if inner is not None}
-    said = {simple_name(str(name)): inner for name, inner in filled.items()}
-    names = list(filter(_CONSENT_OR_GENERIC.fullmatch, said)) or _TIMES & said.keys()
-    return has_refused(filled) or any(opted_out(said[name]) for name in names)
+    said = {
+        simple_name(str(name)): inner
+        for name, inner in value.items()
+        if inner is not None and "@" not in str(inner)
+    }
+    if any(refusal_filter(name) == "opted_out" for name in said):
+        return has_refused(value)
+    names = list(filter(_ANSWERS.fullmatch, said))
+    names = names or list(filter(_ANSWERED_AT.fullmatch, said))
+    return has_refused(value) or any(opted_out(said[name]) for name in names)
 
 
 def is_yes(value: object) -> bool:
@@ -224,13 +237,27 @@ def refused_in(value: object, names: re.Pattern[str] = _CONSENT) -> bool:
 
 
 def has_refused(value: object) -> bool:
-    """Return whether an object with a person's columns says that the person refuses."""
+    """Return whether an object with a person's columns says that the person refuses.
+
+    A list may have an object for each column: `[{name: "opt_out", value: true}]`.
+    """
     value = _decoded(value)
-    return isinstance(value, dict) and any(
+    if isinstance(value, list):
+        return any(map(has_refused, value))
+    if not isinstance(value, dict):
+        return False
+    label = next((value[name] for name in _COLUMN_LABELS if name in value), None)
+    if isinstance(label, str) and "value" in value:
+        value = {label: value["value"]}
+    return any(
         READERS[kind](inner)
         for name, inner in value.items()
         if (kind := refusal_filter(name))
         and not _OTHER_CHANNEL.search(simple_name(name))
+    ) or any(
+        has_refused(inner)
+        for name, inner in value.items()
+        if isinstance(inner, dict) and _CONSENT.fullmatch(simple_name(str(name)))
     )
 
 

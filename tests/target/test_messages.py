@@ -276,7 +276,7 @@ def test_stream_near_a_misspelt_stream_map_is_refused(
         {"trials_old": {}, "starts": {"__source__": "trials"}},
         {"trails": {}, "__else__": None},
         {"tickets": {}, "trai*": {}},
-        {"ad_trials": {}, "trials_2024": {}, "trial_lines": {}},
+        {"ad_trials": {}, "trials_2024": {}, "trial_lines": {}, "burials": {}},
     ],
 )
 def test_stream_with_its_own_stream_map_or_a_plain_other_name_is_not_refused(

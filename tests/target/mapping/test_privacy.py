@@ -616,6 +616,19 @@ NESTED_REFUSALS: list[dict[str, Any]] = [
     {"unsubscribed": {"email": True, "sms": False}},
     {"unsubscribed": {"at": "2026-01-01"}},
     {"unsubscribed": {"value": None, "at": "2026-01-01"}},
+    {"unsubscribed": {"active": True, "since": "2024-01-01"}},
+    {"opt_out": {"answer": "yes"}},
+    {"custom_attributes": {"opted_out": True}},
+    {"user_fields": {"opted_out": True}},
+    {"app_metadata": {"opt_out": True}},
+    {
+        "custom_fields": [
+            {"name": "plan", "value": 1},
+            {"name": "opt_out", "value": "yes"},
+        ]
+    },
+    {"metadata": '[{"key": "unsubscribed", "value": true}]'},
+    {"settings": {"email": {"unsubscribed": True}}},
     {"unsubscribed": {"is_unsubscribed": True, "reason": "x"}},
     {"consent": "No, thanks"},
     {"email_subscribe": "unsubscribed"},
@@ -648,6 +661,13 @@ NESTED_OTHERS: list[dict[str, Any]] = [
     {"unsubscribed": {"value": False, "updated_at": "2026-01-01"}},
     {"hs_email_optout": {"value": "false", "timestamp": 1_700_000_000, "by": "CRM"}},
     {"suppressions": {"id": 7, "items": []}},
+    {"unsubscribed_from_emails": False, "unsubscribed_from_sms": True},
+    {"unsubscribed": {"is_unsubscribed": False, "email": "ada@acme.com"}},
+    {"unsubscribed": {"status": False, "email": "ada@acme.com"}},
+    {"opt_out": {"is_opted_out": False, "timestamp": 1_700_000_000}},
+    {"settings": {"unsubscribe": "https://a.com/u"}},
+    {"settings": {"tracking_opt_out": True, "beta_opt_out": True}},
+    {"custom_fields": [{"name": "opt_out", "value": "no"}, {"name": "opted out?"}]},
 ]
 
 
@@ -697,6 +717,20 @@ def test_refusal_in_another_object_about_the_same_person_filters_a_record(
 
     assert mapping.why_filtered(record)
     assert not mapping.why_filtered({**record, "user": {**user, "unsubscribed": "no"}})
+
+
+@pytest.mark.parametrize("role", ["customer", "contact", "lead", "person"])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_refusal_of_a_person_beside_the_address_filters_a_record(
+    role: str, *, is_listed: bool
+) -> None:
+    record = {"email": "ada@acme.com", role: {"name": "Ada", "unsubscribed": True}}
+    properties = nested(record)["properties"]
+    if not is_listed:
+        properties[role] = {"type": "object"}
+    mapping = a_map(a_shape("rows", properties, ()))
+
+    assert mapping.why_filtered(record)
 
 
 ORDINARY: list[tuple[str, object]] = [
