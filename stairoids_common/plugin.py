@@ -6,12 +6,13 @@ import ast
 import fnmatch
 import json
 import logging
+import re
 import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from io import StringIO
 from types import FrameType
 from typing import IO, Any, ClassVar, Protocol, TextIO, cast
@@ -73,6 +74,7 @@ _NAMES = frozenset(
     | {"__stream_name__", "__original_stream_name__"}
 )
 _OPTIONS = frozenset({"__alias__", "__source__", "__else__", "__key_properties__"})
+_FILTER = "__filter__"
 
 
 class Stoppable(Protocol):
@@ -159,6 +161,7 @@ class StairoidsPlugin(PluginBase):
         """
         for pattern, given in self.stream_map_items():
             if fnmatch.fnmatch(stream, pattern):
+                _check_fields(given, columns if pattern == stream else ())
                 _check_names(self.mapper.stream_maps[stream], given, columns)
 
     def warn_of_unused_stream_maps(self) -> None:
@@ -308,6 +311,17 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
         return _ConfigInput(config=found)
 
 
+def _check_fields(given: Mapping[str, Any], columns: Iterable[str]) -> None:
+    """Refuse a misspelt option, and a misspelt column that is to be removed."""
+    for field, text in given.items():
+        if hint := _option_hint(field):
+            raise sdk.MapExpressionError(f"`{field}` is no option{hint}")
+        if text in (None, NULL_STRING) and field not in {*_OPTIONS, *columns}:
+            for column in filter(partial(is_typo, field), columns):
+                problem = f"there is no column `{field}`; did you mean `{column}`?"
+                raise sdk.MapExpressionError(problem)
+
+
 def _check_names(
     maps: Iterable[StreamMap], given: Mapping[str, Any], columns: Iterable[str]
 ) -> None:
@@ -316,6 +330,9 @@ def _check_names(
         if field in _OPTIONS or not isinstance(text, str) or text == NULL_STRING:
             continue
         nodes = [*ast.walk(ast.parse(text))]
+        if any(isinstance(node, ast.Assign) for node in nodes):
+            problem = f"`{field}`: `=` compares nothing; did you mean `==`?"
+            raise sdk.MapExpressionError(problem)
         called = [node.func for node in nodes if isinstance(node, ast.Call)]
         names = [node for node in nodes if isinstance(node, ast.Name)]
         own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -332,6 +349,16 @@ def _check_names(
                 raise sdk.MapExpressionError(
                     f"`{field}`: there is no {kind} `{name.id}`{hint}"
                 )
+
+
+def _option_hint(field: str) -> str:
+    """Return the option of a stream map that a field such as `__FILTER__` may mean."""
+    options = {*_OPTIONS, _FILTER}
+    bare = field.strip().strip("_").lower()
+    is_marked = field.startswith("__") or re.fullmatch(r"\s*_\w+_\s*|_.*\s", field)
+    if field in options or not is_marked:
+        return ""
+    return suggestion(f"__{bare}__", options)
 
 
 def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:
