@@ -29,7 +29,7 @@ _BROKEN_RULES = {
 }
 
 WILDCARD = re.compile(r"[*?\[]")  # of a pattern of streams
-_TYPO = 0.8
+_TYPO = 0.8  # `trails` and `trials` have 0.83
 _SIMILAR = 0.75  # `trails` and `trials` have 0.83, `leads` and `deals` 0.6
 
 DEEPEST = 100  # levels; programs walk some hundreds before their stack ends
@@ -234,10 +234,11 @@ def is_typo(name: str, other: str) -> bool:
     if len(parts[0]) != len(parts[1]):  # `tri_als`
         parts = [["".join(words)] for words in parts]
     lacks_prefix = len(ends) == 1 and not ends.isdisjoint(names)
-    return lacks_prefix or all(map(_is_typo_of, *parts))
+    return lacks_prefix or all(map(is_misspelt_word, *parts))
 
 
-def _is_typo_of(one: str, two: str) -> bool:
+def is_misspelt_word(one: str, two: str) -> bool:
+    """Return whether words in lower case are the same, but for one or two signs."""
     digits = {re.sub(r"\D", "", text) for text in (one, two)}
     is_as_long = abs(len(one) - len(two)) <= 1 and one[:1] == two[:1]
     alike = difflib.SequenceMatcher(None, one, two).ratio()

@@ -6,13 +6,12 @@ import ast
 import fnmatch
 import json
 import logging
-import re
 import signal
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, partial
+from functools import cache
 from io import StringIO
 from types import FrameType
 from typing import IO, Any, ClassVar, Protocol, TextIO, cast
@@ -38,6 +37,7 @@ from stairoids_common.config_errors import (
     Json,
     WrongConfigError,
     config_errors,
+    is_misspelt_word,
     is_typo,
     misspelt,
     suggestion,
@@ -314,12 +314,15 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 def _check_fields(given: Mapping[str, Any], columns: Iterable[str]) -> None:
     """Refuse a misspelt option, and a misspelt column that is to be removed."""
     for field, text in given.items():
-        if hint := _option_hint(field):
-            raise sdk.MapExpressionError(f"`{field}` is no option{hint}")
-        if text in (None, NULL_STRING) and field not in {*_OPTIONS, *columns}:
-            for column in filter(partial(is_typo, field), columns):
-                problem = f"there is no column `{field}`; did you mean `{column}`?"
-                raise sdk.MapExpressionError(problem)
+        if field in {*_OPTIONS, _FILTER, *columns}:
+            continue
+        meant, kind = _options_like(field), "option"
+        if text in (None, NULL_STRING):
+            meant += [c for c in columns if is_misspelt_word(field, c.lower())]
+            kind = "column"
+        for name in meant:
+            problem = f"there is no {kind} `{field}`; did you mean `{name}`?"
+            raise sdk.MapExpressionError(problem)
 
 
 def _check_names(
@@ -351,14 +354,12 @@ def _check_names(
                 )
 
 
-def _option_hint(field: str) -> str:
-    """Return the option of a stream map that a field such as `__FILTER__` may mean."""
-    options = {*_OPTIONS, _FILTER}
-    bare = field.strip().strip("_").lower()
-    is_marked = field.startswith("__") or re.fullmatch(r"\s*_\w+_\s*|_.*\s", field)
-    if field in options or not is_marked:
-        return ""
-    return suggestion(f"__{bare}__", options)
+def _options_like(field: str) -> list[str]:
+    """Return the options that a field such as `__FILTER__` or `__filtr__` may mean."""
+    bare = field.strip(" _").lower()
+    is_marked = field.startswith("__") or (field[0] == "_" and field[-1] in "_ ")
+    options = (*_OPTIONS, _FILTER) if is_marked else ()
+    return [name for name in options if is_misspelt_word(bare, name.strip("_"))]
 
 
 def _is_foreign(bookmark: Mapping[str, Any], key: str) -> bool:

@@ -75,7 +75,7 @@ _CONSENT_OR_GENERIC = re.compile(f"{_DATA.consent_words}|{_DATA.generic_words}")
 _OTHER_CHANNEL = re.compile(_DATA.other_channels)
 _ANSWERS = re.compile(f"{_CONSENT_OR_GENERIC.pattern}|{_DATA.answers}")
 _ANSWERED_AT = re.compile(_DATA.answered_at)
-_COLUMN_LABELS = "name", "key", "field"
+_COLUMN_LABELS = "name", "key", "field", "label", "title"
 _LINKS = "http:", "https:", "mailto:"
 _LABELS = ("type", "name", "channel", "purpose", "category", "topic", "text", "label")
 _SAYS_NO = (_DATA.no - _DATA.not_refusing) | _CROSSES | {_CROSSED_BOX}
@@ -167,7 +167,7 @@ def may_refuse(columns: tuple[str, ...]) -> bool:
 def opted_out(value: object) -> bool:
     """Return whether a value is filled and does not say no: true, `yes`, a time."""
     if isinstance(value, list):
-        return bool(value)
+        return any(isinstance(one, dict) or opted_out(one) for one in value)
     if isinstance(value, dict):
         return _has_opted_out(value)
     text = _text(value) or ""
@@ -243,22 +243,28 @@ def has_refused(value: object) -> bool:
     """
     value = _decoded(value)
     if isinstance(value, list):
-        return any(map(has_refused, value))
-    if not isinstance(value, dict):
-        return False
-    label = next((value[name] for name in _COLUMN_LABELS if name in value), None)
-    if isinstance(label, str) and "value" in value:
-        value = {label: value["value"]}
-    return any(
-        READERS[kind](inner)
+        return any(map(has_refused, map(_named_column, value)))
+    return isinstance(value, dict) and any(
+        (
+            (kind := refusal_filter(name))
+            and not _OTHER_CHANNEL.search(simple_name(name))
+            and READERS[kind](inner)
+        )
+        or (
+            isinstance(inner, dict)
+            and _CONSENT.fullmatch(simple_name(str(name)))
+            and has_refused(inner)
+        )
         for name, inner in value.items()
-        if (kind := refusal_filter(name))
-        and not _OTHER_CHANNEL.search(simple_name(name))
-    ) or any(
-        has_refused(inner)
-        for name, inner in value.items()
-        if isinstance(inner, dict) and _CONSENT.fullmatch(simple_name(str(name)))
     )
+
+
+def _named_column(entry: object) -> object:
+    """Return `{opt_out: true}` for `{name: "opt_out", value: true}`."""
+    if not isinstance(entry, dict):
+        return entry
+    label = next((entry[name] for name in _COLUMN_LABELS if name in entry), None)
+    return entry if label is None else {str(label): entry.get("value")}
 
 
 def _decoded(value: object) -> object:

@@ -666,6 +666,9 @@ NESTED_OTHERS: list[dict[str, Any]] = [
     {"unsubscribed": {"status": False, "email": "ada@acme.com"}},
     {"opt_out": {"is_opted_out": False, "timestamp": 1_700_000_000}},
     {"settings": {"unsubscribe": "https://a.com/u"}},
+    {"custom_fields": [{"title": "Plan", "value": "pro", "archived": True}]},
+    {"custom_fields": [{"name": "Do not contact", "value": ["No"]}]},
+    {"opt_out": {"label": "No", "id": 2, "created_at": "2024-01-01"}},
     {"settings": {"tracking_opt_out": True, "beta_opt_out": True}},
     {"custom_fields": [{"name": "opt_out", "value": "no"}, {"name": "opted out?"}]},
 ]
