@@ -1,4 +1,4 @@
-"""The circuit breaker: stop a stream when Stairoids rejects nearly all of it.
+"""The circuit breaker: stop the run if nearly all signals of a stream are rejected.
 
 Rejections are held back, neither settled nor dead letters, until Stairoids accepts a
 signal of the stream. If the breaker trips, they go back to pending and are sent once

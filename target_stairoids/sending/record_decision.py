@@ -1,6 +1,7 @@
 """The signal of a record, or why it has none.
 
-`draft_of` is pure. `record_processor` applies the rules for duplicates to its result.
+`draft_of` is pure. `record_outcomes` passes its result to `identity`, which applies the
+rules for duplicates.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The decision on an API response: accepted, rejected, send again, look up, or stop.
 
-`decide` is pure; the scheduler applies its result. A signal that was certainly not
+`decide` is pure; `response_handler` applies its result. A signal that was certainly not
 accepted is sent again. After a request without a usable response, Stairoids' signals
 are read first.
 """

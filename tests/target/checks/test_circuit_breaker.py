@@ -1,4 +1,4 @@
-"""The circuit breaker stops a stream that Stairoids rejects."""
+"""The circuit breaker stops the run if Stairoids rejects a stream."""
 
 from __future__ import annotations
 
