@@ -11,6 +11,7 @@ import yaml
 
 from benchmarks.__main__ import RESULTS
 from benchmarks.figures import as_markdown, read
+from target_stairoids.mapping.schema import LOG_POSITIONS
 from tests.support.documents import blocks, command_lines, page, page_names
 from tests.support.paths import ROOT
 
@@ -64,6 +65,13 @@ def test_design_names_each_module_of_the_target() -> None:
 
     assert named
     assert {name: modules - {"__init__"} for name, modules in there.items()} == named
+
+
+def test_page_names_each_column_with_a_log_position() -> None:
+    text = page("concepts/same-signal.md")
+    [columns] = re.findall(r"log position of a tap:\n(.*)\.", text)
+
+    assert re.findall(r"`(\w+)`", columns) == [*LOG_POSITIONS]
 
 
 def test_no_paragraph_breaks_into_a_list_by_accident() -> None:
