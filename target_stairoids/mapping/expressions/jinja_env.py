@@ -7,7 +7,6 @@
 * A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
 * Blank text is false, as "" is.
 * Lists, objects and booleans become the text that JSON has for them.
-* There are no global functions: `range` is a field.
 * No text or number grows so long that it fills the memory: `x | center(1000000000)`.
 """
 

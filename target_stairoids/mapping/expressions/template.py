@@ -71,7 +71,7 @@ _NAMING_FILTERS = {
     **{name: ("test", place) for name, place in TEST_PLACES.items()},
 }
 _SHOWN = 60  # characters of a template that is nested too deeply
-_NO_FUNCTIONS = ", because a template reads the record only"
+_NO_FUNCTIONS = "; use a column or a filter, such as `email | lower`"
 #: Filters that return null for a value that they cannot read.
 _LOSSY = frozenset({"iso8601", "int", "float"})
 _INDEXED = frozenset({list, str})
