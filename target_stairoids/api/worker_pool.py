@@ -139,7 +139,7 @@ class WorkerPool(Generic[Job]):
 
     @property
     def is_worth_a_commit(self) -> bool:
-        """False while more responses come soon, which can share one commit."""
+        """Whether to commit now. Else more responses come soon, for the same commit."""
         runs_dry = self._requests.qsize() <= self._count
         return runs_dry or self._responses.qsize() >= 3 * self._count // 2
 

@@ -71,11 +71,11 @@ class StreamChecks(Generic[Held]):
         new_identity: The new part of its identity, in words; "" without any.
         is_by_content: Whether keys became null, or no longer are. Then contents are
             compared.
-        others: Known keys that this run has read for new people only.
+        others: Keys that were sent for other people than those that this run has read.
         refusal: The check that fires as soon as a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
-        sample: Digests of each of the first records, if the identity is new: of its
-            sources, or of its content.
+        sample: The digests of each of the first records, if the identity is new: source
+            digests. With `is_by_content`, digests of its content or person.
     """
 
     stream: str

@@ -80,7 +80,7 @@ def exists(transaction: Transaction, number: int) -> bool:
 
 
 def mark_of(ledger: Ledger, number: int, read_order: int) -> str:
-    """Return the mark of an exported dead letter, which no other ledger has."""
+    """Return the mark of an exported dead letter. Other ledgers make other marks."""
     digest = keyed_digest(ledger.secret, [ledger.scope, number, read_order])
     return f"{number}.{read_order}.{digest.hex()[:8]}"
 

@@ -148,9 +148,10 @@ class ColumnRoles(msgspec.Struct, frozen=True, kw_only=True):
     touched: ColumnSet
 
     def ignored_with(self, key: Iterable[str]) -> ColumnSet:
-        """Return the columns that have no part in a signal's content, and a key's.
+        """Return the columns whose change alone does not change a signal's content.
 
-        A column of the key that is sent as it is may change its type, or be null.
+        The columns of a key are among them, unless a template reads them. A column of
+        the key that is sent as it is may change its type, or be null.
         """
         unread = set() if self.reads_record else set(key) - self.content
         return ColumnSet(self.unsent | unread, self.loaders.used)

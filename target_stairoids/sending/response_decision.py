@@ -176,9 +176,10 @@ def _decide_page(
 def _retry(
     signal: QueuedSignal, policy: Policy, stage: Stage, *, is_unclear: bool = False
 ) -> ResponseDecision:
-    """Return a retry, or give up if this signal fails alone, eight times.
+    """Return a retry, or give up after eight failures of this signal alone.
 
-    After an unclear request, a lookup comes first.
+    It fails alone if others were accepted since its first request. After an unclear
+    request, a lookup comes first.
     """
     lookups = signal.lookups + (signal.stage is Stage.LOOK_UP)
     is_last = max(signal.attempts, lookups) >= _MAX_ATTEMPTS and not is_unclear

@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 SEQUENCE = "sequence"
 _PAGE = 1_000  # rows of one transaction
 _COUNTS = ("read", "signals", "requests", *(o for o in Outcome if o != "would_send"))
-#: The primary key of each stream: a number and a time, so that a new ledger has others.
+#: The primary key of each stream. A new ledger begins with the same numbers again, so a
+#: time is a part of the key.
 _KEYS = {
     "signals": (SEQUENCE, "accepted_at"),
     "runs": ("run", "started_at"),

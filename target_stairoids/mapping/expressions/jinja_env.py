@@ -334,9 +334,11 @@ def _strictly(name: str) -> Callable[..., Json]:
 def _null_safe(
     function: Callable[..., Any], of_jinja: str | None = None
 ) -> Callable[..., Any]:
-    """Return a filter that gets no undefined value.
+    """Return a filter that gets null for an undefined value.
 
-    A filter with a name is one of Jinja, which gets no null and has limits.
+    Args:
+        of_jinja: Its name, if it is one of Jinja's own. It returns null for null, and
+            its arguments and its result may not be too long.
     """
     place = 1 if hasattr(function, "jinja_pass_arg") else 0
 
