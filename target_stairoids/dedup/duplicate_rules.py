@@ -1,8 +1,7 @@
 """Rules: is a state of an entity new, or was it sent before?
 
 Pure functions over the states in the ledger and in this run. The rules are in
-`docs/concepts/same-signal.md`. `tests/target/dedup/test_duplicate_rules.py` has a row
-for each.
+`docs/concepts/same-signal.md`, and `test_duplicate_rules.py` has a row for each.
 """
 
 from __future__ import annotations
@@ -159,7 +158,7 @@ class Read(IntEnum):
     AS_BOTH = 3
 
 
-class Action(Enum):
+class RecordAction(Enum):
     """The next step for a record."""
 
     SEND = auto()
@@ -180,7 +179,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
         is_several: Whether the key turns out to have several rows about one person.
     """
 
-    action: Action
+    action: RecordAction
     reason: str = ""
     is_seen_again: bool = False
     leaves_behind: bool = False
@@ -210,22 +209,26 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     may_fail: bool = False
 
 
-SEND = Step(Action.SEND)
-_DUPLICATE = Step(Action.DUPLICATE)
-_UNCHANGED = Step(Action.UNCHANGED)
-REJECTED = Step(Action.DUPLICATE, "was rejected before")
-_SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
+SEND = Step(RecordAction.SEND)
+_DUPLICATE = Step(RecordAction.DUPLICATE)
+_UNCHANGED = Step(RecordAction.UNCHANGED)
+REJECTED = Step(RecordAction.DUPLICATE, "was rejected before")
+_SEEN_AGAIN = Step(RecordAction.DUPLICATE, is_seen_again=True)
 _RETURNED = Step(
-    Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
+    RecordAction.SUPERSEDED,
+    "this state was sent before in this run",
+    is_seen_again=True,
 )
-_SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
-OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
-NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
-_HOLD = Step(Action.HOLD)
-_SHARE = Step(Action.SHARE)
-_LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
+_SEVERAL = Step(RecordAction.DUPLICATE, is_seen_again=True, is_several=True)
+OLDER = Step(RecordAction.SUPERSEDED, "a newer state was sent")
+NOT_ANOTHER = Step(
+    RecordAction.SUPERSEDED, "this key was already sent for another person"
+)
+_HOLD = Step(RecordAction.HOLD)
+_SHARE = Step(RecordAction.SHARE)
+_LEAVES_BEHIND = Step(RecordAction.SEND, leaves_behind=True)
 #: `its` is the signal before this one. It may still be rejected.
-IF_REJECTED = Step(Action.SEND, "its signal was rejected")
+IF_REJECTED = Step(RecordAction.SEND, "its signal was rejected")
 
 
 def _repeated(version: Version, facts: Facts) -> Step | None:

@@ -18,12 +18,12 @@ from target_stairoids.dedup.duplicate_rules import (
     NOT_ANOTHER,
     REJECTED,
     SEND,
-    Action,
     Facts,
     Key,
     Latest,
     Outcome,
     Read,
+    RecordAction,
     Settled,
     Step,
     Version,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 #: A record that needs no request: its version, its entity's last state, its outcome.
 SettledRecord = tuple[Version, Latest | None, Outcome]
 
-_SAME_AS_HELD = Step(Action.DUPLICATE)
+_SAME_AS_HELD = Step(RecordAction.DUPLICATE)
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
@@ -308,7 +308,7 @@ class Identity:
         )
         step = decide(version, facts)
         before = last_sent(version, facts.states, facts.send)
-        if step.action is Action.SHARE:
+        if step.action is RecordAction.SHARE:
             assert latest is not None  # noqa: S101 - it is about another person
             if latest.run != self._buffer.run and not read & Read.AS_LATEST:
                 self.others.add(version.record_key)
@@ -330,7 +330,7 @@ class Identity:
         if note is Read.AS_LATEST:
             sharing += self._met_latest(mapping, [entity])
         self._note(version.key, note)
-        if step.action is Action.HOLD:
+        if step.action is RecordAction.HOLD:
             self._hold(Decided(record, version, SEND, latest, before), facts)
         follows = bool(read & Read.AS_LATEST)
         return Decided(record, version, step, latest, before, sharing, follows)
@@ -383,9 +383,9 @@ class Identity:
             self._see_again(version.record_key, latest, send)
         after = latest
         is_same = latest.state_digest == version.state_digest
-        is_known = step.action is Action.DUPLICATE
+        is_known = step.action is RecordAction.DUPLICATE
         is_its = not differ(version, latest)
-        if step.action is Action.UNCHANGED or (is_same and step is not SEND):
+        if step.action is RecordAction.UNCHANGED or (is_same and step is not SEND):
             after = unchanged_after(latest, version)
         elif send == "once" and is_its and (is_known or step is IF_REJECTED):
             after = filled_in(latest, version)
@@ -415,15 +415,15 @@ def _is_same(held: Version, version: Version, send: str) -> bool:
 def _is_other_row(step: Step, version: Version, latest: Latest | None) -> bool:
     """Return whether a state to send is no later state of the row that was read."""
     last = latest.bookmark_value if latest else None
-    is_sent = step.action is Action.SEND and step is not IF_REJECTED
+    is_sent = step.action is RecordAction.SEND and step is not IF_REJECTED
     return is_sent and not is_before(last, version.bookmark_value)
 
 
 def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:
     """Return how an entity was read, by the decision on a record."""
-    if step.action is Action.SEND:
+    if step.action is RecordAction.SEND:
         return Read.AS_OTHER if read else Read.AS_LATEST
-    is_latest = step.action is Action.UNCHANGED or (
+    is_latest = step.action is RecordAction.UNCHANGED or (
         latest is not None and latest.state_digest == version.state_digest
     )
     return Read.AS_LATEST if is_latest else Read.AS_OTHER

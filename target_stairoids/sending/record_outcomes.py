@@ -16,9 +16,9 @@ from target_stairoids.dedup.duplicate_rules import (
     NOT_ANOTHER,
     OLDER,
     REJECTED,
-    Action,
     Key,
     Outcome,
+    RecordAction,
 )
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
@@ -159,10 +159,10 @@ class RecordOutcomes:
         record, action = decided.record, decided.step.action
         mapped = record.mapped
         mapped.stream.counts.sharing += decided.sharing
-        if action is Action.HOLD:
+        if action is RecordAction.HOLD:
             self._wait(record)
             return
-        if action is Action.SEND:
+        if action is RecordAction.SEND:
             self.closing.replayed.add(mapped.dead_letter)
             self._send(record, decided)
             return

@@ -15,8 +15,8 @@ from stairoids_common.time import parse_time, timestamp
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
-    Action,
     Outcome,
+    RecordAction,
     Version,
     differ,
     is_older,
@@ -168,7 +168,7 @@ class OutdatedClaims:
         """
         version, latest = decided.version, decided.latest
         signal = self._signal_of(version)
-        is_superseded = decided.step.action is Action.SUPERSEDED
+        is_superseded = decided.step.action is RecordAction.SUPERSEDED
         if signal and latest and not is_superseded and not is_older(version, latest):
             content = signal.claim.version.content_digest
             is_once = decided.record.mapped.mapping.send == "once"

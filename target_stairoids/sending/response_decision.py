@@ -21,12 +21,12 @@ _MAX_ATTEMPTS = 8
 _UNREADABLE = {Stage.LOOK_UP: {403, 405}, Stage.ASK: {403, 404, 405}}
 
 
-class Action(Enum):
+class ResponseAction(Enum):
     """The next step for a signal after a response."""
 
     ACCEPT = auto()  # it was accepted
     REJECT = auto()  # Stairoids rejected it, with any mapping
-    HOLD = auto()  # Stairoids rejected it, and the mapping may be wrong
+    HOLD_REJECTION = auto()  # Stairoids rejected it, and the mapping may be wrong
     GIVE_UP = auto()  # it becomes a dead letter
     RETRY = auto()  # the request failed: repeat it after a pause
     SLOW_DOWN = auto()  # 429: repeat it when Stairoids allows
@@ -81,7 +81,7 @@ class ResponseDecision(msgspec.Struct, frozen=True):
         is_unclear: Whether the signal may or may not have been accepted.
     """
 
-    action: Action
+    action: ResponseAction
     stage: Stage = Stage.SEND
     outcome: Outcome = Outcome.UNKNOWN
     ids: SignalIds = NO_IDS
@@ -99,21 +99,25 @@ def decide(
         return _decide_question(signal, response, policy)
     match response.kind:
         case ResponseKind.ACCEPTED:
-            return ResponseDecision(Action.ACCEPT, ids=response.ids)
+            return ResponseDecision(ResponseAction.ACCEPT, ids=response.ids)
         case ResponseKind.REJECTED:
             is_excluded = response.code == "domain_excluded"
-            return ResponseDecision(Action.REJECT if is_excluded else Action.HOLD)
+            return ResponseDecision(
+                ResponseAction.REJECT if is_excluded else ResponseAction.HOLD_REJECTION
+            )
         case ResponseKind.REFUSED | ResponseKind.THROTTLED:
             is_refused = response.kind is ResponseKind.REFUSED
-            return ResponseDecision(Action.STOP if is_refused else Action.SLOW_DOWN)
+            return ResponseDecision(
+                ResponseAction.STOP if is_refused else ResponseAction.SLOW_DOWN
+            )
         case ResponseKind.NOT_SENT:
             return _retry(signal, policy, Stage.SEND)
         case ResponseKind.FOREIGN if not policy.accepted:
-            return ResponseDecision(Action.STOP, Stage.LOOK_UP, is_unclear=True)
+            return ResponseDecision(ResponseAction.STOP, Stage.LOOK_UP, is_unclear=True)
         case _ if policy.looks_up:
             return _retry(signal, policy, Stage.LOOK_UP, is_unclear=True)
         case _:
-            return ResponseDecision(Action.GIVE_UP, is_unclear=True)
+            return ResponseDecision(ResponseAction.GIVE_UP, is_unclear=True)
 
 
 def _decide_question(
@@ -124,15 +128,15 @@ def _decide_question(
     stage = Stage.LOOK_UP if is_lookup else Stage.CLAIM
     match response.kind:
         case ResponseKind.REFUSED if response.status not in _UNREADABLE[signal.stage]:
-            return ResponseDecision(Action.STOP, stage)
+            return ResponseDecision(ResponseAction.STOP, stage)
         case ResponseKind.THROTTLED:
-            return ResponseDecision(Action.SLOW_DOWN, stage)
+            return ResponseDecision(ResponseAction.SLOW_DOWN, stage)
         case ResponseKind.FOREIGN if not policy.accepted:
-            return ResponseDecision(Action.STOP, stage)
+            return ResponseDecision(ResponseAction.STOP, stage)
         case ResponseKind.NOT_SENT | ResponseKind.UNKNOWN | ResponseKind.FOREIGN:
             return _retry(signal, policy, stage)
     if not is_lookup:
-        return ResponseDecision(Action.CHECK_SOURCE, stage)
+        return ResponseDecision(ResponseAction.CHECK_SOURCE, stage)
     return _decide_page(signal, response, policy)
 
 
@@ -148,28 +152,32 @@ def _decide_page(
     is_last_try = signal.attempts >= _MAX_ATTEMPTS
     is_last_lookup = signal.lookups + 1 >= _MAX_ATTEMPTS
     # Before the first accepted signal, the list of another service proves nothing.
-    unproved = Action.GIVE_UP if policy.accepted or is_last_try else Action.WAIT
+    unproved = (
+        ResponseAction.GIVE_UP
+        if policy.accepted or is_last_try
+        else ResponseAction.WAIT
+    )
     if page is None:
         return ResponseDecision(unproved, Stage.LOOK_UP)
     if page.found_id is not None:
         return ResponseDecision(
-            Action.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
+            ResponseAction.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
         )
     if cursor is not None and not page.is_last:
         if signal.pages.repeat(cursor, page.end):
             return ResponseDecision(unproved, Stage.LOOK_UP)
-        return ResponseDecision(Action.READ_ON, Stage.LOOK_UP, cursor=cursor)
+        return ResponseDecision(ResponseAction.READ_ON, Stage.LOOK_UP, cursor=cursor)
     if page.is_doubtful or signal.is_doubtful:
-        action = unproved if is_last_lookup else Action.LOOK_AGAIN
+        action = unproved if is_last_lookup else ResponseAction.LOOK_AGAIN
     elif signal.refusal:
-        action = Action.GIVE_UP
+        action = ResponseAction.GIVE_UP
     elif page.shows_control or signal.shows_control:
-        action = Action.GIVE_UP if is_last_try else Action.SEND_AGAIN
+        action = ResponseAction.GIVE_UP if is_last_try else ResponseAction.SEND_AGAIN
     elif signal.control is not None and not is_last_lookup:  # the list lags
-        action = Action.LOOK_AGAIN
+        action = ResponseAction.LOOK_AGAIN
     else:
-        action = Action.GIVE_UP if is_last_try else Action.WAIT
-    stage = Stage.SEND if action is Action.SEND_AGAIN else Stage.LOOK_UP
+        action = ResponseAction.GIVE_UP if is_last_try else ResponseAction.WAIT
+    stage = Stage.SEND if action is ResponseAction.SEND_AGAIN else Stage.LOOK_UP
     return ResponseDecision(action, stage, delay=policy.lookup_delay)
 
 
@@ -185,7 +193,7 @@ def _retry(
     is_last = max(signal.attempts, lookups) >= _MAX_ATTEMPTS and not is_unclear
     is_alone = policy.accepted > signal.accepted_before
     return ResponseDecision(
-        Action.GIVE_UP if is_last and is_alone else Action.RETRY,
+        ResponseAction.GIVE_UP if is_last and is_alone else ResponseAction.RETRY,
         stage,
         Outcome.REJECTED if stage is Stage.SEND else Outcome.UNKNOWN,
         delay=policy.lookup_delay if is_unclear else 0.0,

@@ -47,9 +47,9 @@ from target_stairoids.ledger.transaction import Transaction
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, pair_of
 from target_stairoids.sending.recovery import attempted_since
 from target_stairoids.sending.response_decision import (
-    Action,
     Page,
     Policy,
+    ResponseAction,
     ResponseDecision,
     decide,
 )
@@ -137,7 +137,7 @@ class ResponseHandler:
             self.unclear[signal.number] = signal
         signal.lookups += was_lookup and decision.is_failure
         match decision.action:
-            case Action.ACCEPT:
+            case ResponseAction.ACCEPT:
                 if was_lookup:
                     self._note(signal, "found")
                 else:
@@ -146,35 +146,35 @@ class ResponseHandler:
                     self._returns_ids &= response.signal_id is not None
                 self._resume(signal, decision.ids.signal, now, is_new=not was_lookup)
                 self._accept(transaction, signal, decision.ids)
-            case Action.REJECT:
+            case ResponseAction.REJECT:
                 self._end_outage()
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
-            case Action.HOLD:
+            case ResponseAction.HOLD_REJECTION:
                 self._end_outage()
                 self._hold_rejection(transaction, signal, response)
-            case Action.GIVE_UP:
+            case ResponseAction.GIVE_UP:
                 self._give_up(transaction, signal, decision.outcome, response)
-            case Action.RETRY:
+            case ResponseAction.RETRY:
                 tries = max(signal.attempts, signal.lookups)
                 wait = max(decision.delay, pause_of(tries + 1))
                 self.queue.wait_until(signal, now + wait)
                 if signal.stage is Stage.CLAIM:  # its source was not checked
                     self.limiter.hold(wait, now)
-            case Action.SLOW_DOWN:
+            case ResponseAction.SLOW_DOWN:
                 self.queue.put_back(signal)
                 self._slow_down(response, now)
-            case Action.SEND_AGAIN | Action.READ_ON:
+            case ResponseAction.SEND_AGAIN | ResponseAction.READ_ON:
                 self._go_on(signal, decision.cursor, policy.page)
-            case Action.LOOK_AGAIN:
+            case ResponseAction.LOOK_AGAIN:
                 pause = pause_of(signal.lookups + 2)
                 self._look_again(signal, now + decision.delay + pause)
-            case Action.WAIT:
+            case ResponseAction.WAIT:
                 signal.begin_lookup()
                 self.waiting[signal.number] = signal
-            case Action.CHECK_SOURCE:
+            case ResponseAction.CHECK_SOURCE:
                 self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
-            case Action.STOP:
+            case ResponseAction.STOP:
                 self.stop.set(refusal(response, self.settings.api_url))
         return decision
 

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from target_stairoids.dedup.duplicate_rules import (
     DONE,
     SEND,
-    Action,
     Facts,
     Latest,
     Outcome,
     Read,
+    RecordAction,
     Settled,
     Step,
     decide,
@@ -40,18 +40,22 @@ LOG_1, LOG_2 = "l_sdc_lsn/1 00000000000000000001", "l_sdc_lsn/1 0000000000000000
 NOT_YET, AS_LATEST, AS_OTHER, AS_BOTH = Read
 ANN, BOB = digest("ann"), digest("bob")
 
-DUPLICATE, UNCHANGED = Step(Action.DUPLICATE), Step(Action.UNCHANGED)
-HOLD, SHARE = Step(Action.HOLD), Step(Action.SHARE)
-WAS_REJECTED = Step(Action.DUPLICATE, "was rejected before")
-SEEN_AGAIN = Step(Action.DUPLICATE, is_seen_again=True)
-SEVERAL = Step(Action.DUPLICATE, is_seen_again=True, is_several=True)
-IF_REJECTED = Step(Action.SEND, "its signal was rejected")
-OLDER = Step(Action.SUPERSEDED, "a newer state was sent")
-NOT_ANOTHER = Step(Action.SUPERSEDED, "this key was already sent for another person")
-RETURNED = Step(
-    Action.SUPERSEDED, "this state was sent before in this run", is_seen_again=True
+DUPLICATE, UNCHANGED = Step(RecordAction.DUPLICATE), Step(RecordAction.UNCHANGED)
+HOLD, SHARE = Step(RecordAction.HOLD), Step(RecordAction.SHARE)
+WAS_REJECTED = Step(RecordAction.DUPLICATE, "was rejected before")
+SEEN_AGAIN = Step(RecordAction.DUPLICATE, is_seen_again=True)
+SEVERAL = Step(RecordAction.DUPLICATE, is_seen_again=True, is_several=True)
+IF_REJECTED = Step(RecordAction.SEND, "its signal was rejected")
+OLDER = Step(RecordAction.SUPERSEDED, "a newer state was sent")
+NOT_ANOTHER = Step(
+    RecordAction.SUPERSEDED, "this key was already sent for another person"
 )
-LEAVES_BEHIND = Step(Action.SEND, leaves_behind=True)
+RETURNED = Step(
+    RecordAction.SUPERSEDED,
+    "this state was sent before in this run",
+    is_seen_again=True,
+)
+LEAVES_BEHIND = Step(RecordAction.SEND, leaves_behind=True)
 
 
 def last(state: str | None = "A", at: str | None = None, **more: Any) -> Latest:

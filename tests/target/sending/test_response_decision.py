@@ -12,9 +12,9 @@ from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
-    Action,
     Page,
     Policy,
+    ResponseAction,
     ResponseDecision,
     decide,
 )
@@ -71,31 +71,35 @@ NOT_SENT = response(ResponseKind.NOT_SENT)
 UNKNOWN = response(ResponseKind.UNKNOWN, 500)
 
 RETRY_SEND = ResponseDecision(
-    Action.RETRY, Stage.SEND, Outcome.REJECTED, is_failure=True
+    ResponseAction.RETRY, Stage.SEND, Outcome.REJECTED, is_failure=True
 )
-RETRY_LOOKUP = ResponseDecision(Action.RETRY, Stage.LOOK_UP, is_failure=True)
+RETRY_LOOKUP = ResponseDecision(ResponseAction.RETRY, Stage.LOOK_UP, is_failure=True)
 LOOK_UP_LATER = ResponseDecision(
-    Action.RETRY, Stage.LOOK_UP, delay=DELAY, is_failure=True, is_unclear=True
+    ResponseAction.RETRY, Stage.LOOK_UP, delay=DELAY, is_failure=True, is_unclear=True
 )
-STOP_UNCLEAR = ResponseDecision(Action.STOP, Stage.LOOK_UP, is_unclear=True)
-STOP_LOOKUP = ResponseDecision(Action.STOP, Stage.LOOK_UP)
+STOP_UNCLEAR = ResponseDecision(ResponseAction.STOP, Stage.LOOK_UP, is_unclear=True)
+STOP_LOOKUP = ResponseDecision(ResponseAction.STOP, Stage.LOOK_UP)
 
 
 @pytest.mark.parametrize("stage", [Stage.CLAIM, Stage.SEND])
 @pytest.mark.parametrize(
     ("found", "policy", "decision"),
     [
-        (ACCEPTED, VERIFY, ResponseDecision(Action.ACCEPT, ids=SignalIds("sig_1"))),
-        (ACCEPTED_WITHOUT_ID, VERIFY, ResponseDecision(Action.ACCEPT)),
-        (REJECTED, VERIFY, ResponseDecision(Action.HOLD)),
-        (EXCLUDED, VERIFY, ResponseDecision(Action.REJECT)),
-        (UNAUTHORIZED, VERIFY, ResponseDecision(Action.STOP)),
-        (FORBIDDEN, VERIFY, ResponseDecision(Action.STOP)),
-        (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN)),
+        (
+            ACCEPTED,
+            VERIFY,
+            ResponseDecision(ResponseAction.ACCEPT, ids=SignalIds("sig_1")),
+        ),
+        (ACCEPTED_WITHOUT_ID, VERIFY, ResponseDecision(ResponseAction.ACCEPT)),
+        (REJECTED, VERIFY, ResponseDecision(ResponseAction.HOLD_REJECTION)),
+        (EXCLUDED, VERIFY, ResponseDecision(ResponseAction.REJECT)),
+        (UNAUTHORIZED, VERIFY, ResponseDecision(ResponseAction.STOP)),
+        (FORBIDDEN, VERIFY, ResponseDecision(ResponseAction.STOP)),
+        (THROTTLED, VERIFY, ResponseDecision(ResponseAction.SLOW_DOWN)),
         (NOT_SENT, VERIFY, RETRY_SEND),
         (NOT_SENT, HOLD, RETRY_SEND),
         (UNKNOWN, VERIFY, LOOK_UP_LATER),
-        (UNKNOWN, HOLD, ResponseDecision(Action.GIVE_UP, is_unclear=True)),
+        (UNKNOWN, HOLD, ResponseDecision(ResponseAction.GIVE_UP, is_unclear=True)),
         (HTML, VERIFY, STOP_UNCLEAR),
         (HTML, OTHERS_ACCEPTED, LOOK_UP_LATER),
     ],
@@ -128,7 +132,7 @@ def test_decision_on_the_response_to_a_signal(
         (response(ResponseKind.REFUSED, 404), VERIFY, STOP_LOOKUP),
         (HTML, VERIFY, STOP_LOOKUP),
         (HTML, OTHERS_ACCEPTED, RETRY_LOOKUP),
-        (THROTTLED, VERIFY, ResponseDecision(Action.SLOW_DOWN, Stage.LOOK_UP)),
+        (THROTTLED, VERIFY, ResponseDecision(ResponseAction.SLOW_DOWN, Stage.LOOK_UP)),
         (NOT_SENT, VERIFY, RETRY_LOOKUP),
         (UNKNOWN, VERIFY, RETRY_LOOKUP),
     ],
@@ -157,13 +161,13 @@ LOOKUPS: dict[str, Any] = {"lookups": 7}
 @pytest.mark.parametrize(
     ("policy", "attempts", "action"),
     [
-        (VERIFY, 1, Action.WAIT),
-        (VERIFY, 8, Action.GIVE_UP),
-        (OTHERS_ACCEPTED, 1, Action.GIVE_UP),
+        (VERIFY, 1, ResponseAction.WAIT),
+        (VERIFY, 8, ResponseAction.GIVE_UP),
+        (OTHERS_ACCEPTED, 1, ResponseAction.GIVE_UP),
     ],
 )
 def test_signal_whose_lookup_cannot_be_read_waits_for_the_first_accepted_one(
-    found: Response, policy: Policy, attempts: int, action: Action
+    found: Response, policy: Policy, attempts: int, action: ResponseAction
 ) -> None:
     signal = a_signal(Stage.LOOK_UP, attempts=attempts)
 
@@ -178,38 +182,48 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
     )
 
     assert decide(a_signal(Stage.LOOK_UP, **LOOKUPS), page(), policy) == (
-        ResponseDecision(Action.GIVE_UP, Stage.LOOK_UP, delay=DELAY)
+        ResponseDecision(ResponseAction.GIVE_UP, Stage.LOOK_UP, delay=DELAY)
     )
 
 
 @pytest.mark.parametrize(
     ("facts", "cursor", "signal", "action"),
     [
-        (Page(found_id="sig_1"), None, {}, Action.ACCEPT),
-        (Page(), "next", {}, Action.READ_ON),
-        (Page(), "read before", LATER, Action.WAIT),
-        (Page(is_last=True), "next", {}, Action.WAIT),
-        (Page(), None, {}, Action.WAIT),
-        (Page(), None, TRIES, Action.GIVE_UP),
-        (Page(shows_control=True), None, LATER, Action.SEND_AGAIN),
-        (Page(shows_control=True, is_last=True), "next", LATER, Action.SEND_AGAIN),
-        (Page(), None, LATER | {"shows_control": True}, Action.SEND_AGAIN),
-        (Page(shows_control=True), None, LATER | TRIES, Action.GIVE_UP),
-        (Page(), None, LATER, Action.LOOK_AGAIN),
-        (Page(), None, LATER | LOOKUPS, Action.WAIT),
-        (Page(is_doubtful=True, shows_control=True), None, LATER, Action.LOOK_AGAIN),
+        (Page(found_id="sig_1"), None, {}, ResponseAction.ACCEPT),
+        (Page(), "next", {}, ResponseAction.READ_ON),
+        (Page(), "read before", LATER, ResponseAction.WAIT),
+        (Page(is_last=True), "next", {}, ResponseAction.WAIT),
+        (Page(), None, {}, ResponseAction.WAIT),
+        (Page(), None, TRIES, ResponseAction.GIVE_UP),
+        (Page(shows_control=True), None, LATER, ResponseAction.SEND_AGAIN),
+        (
+            Page(shows_control=True, is_last=True),
+            "next",
+            LATER,
+            ResponseAction.SEND_AGAIN,
+        ),
+        (Page(), None, LATER | {"shows_control": True}, ResponseAction.SEND_AGAIN),
+        (Page(shows_control=True), None, LATER | TRIES, ResponseAction.GIVE_UP),
+        (Page(), None, LATER, ResponseAction.LOOK_AGAIN),
+        (Page(), None, LATER | LOOKUPS, ResponseAction.WAIT),
+        (
+            Page(is_doubtful=True, shows_control=True),
+            None,
+            LATER,
+            ResponseAction.LOOK_AGAIN,
+        ),
         (
             Page(shows_control=True),
             None,
             LATER | {"is_doubtful": True},
-            Action.LOOK_AGAIN,
+            ResponseAction.LOOK_AGAIN,
         ),
-        (Page(is_doubtful=True), None, LOOKUPS, Action.WAIT),
-        (Page(is_doubtful=True), None, LOOKUPS | TRIES, Action.GIVE_UP),
-        (Page(), None, LATER | LOOKUPS | TRIES, Action.GIVE_UP),
-        (Page(), "read before", TRIES, Action.GIVE_UP),
-        (Page(end="read before"), "new", {}, Action.WAIT),
-        (Page(end=""), "new", {}, Action.READ_ON),
+        (Page(is_doubtful=True), None, LOOKUPS, ResponseAction.WAIT),
+        (Page(is_doubtful=True), None, LOOKUPS | TRIES, ResponseAction.GIVE_UP),
+        (Page(), None, LATER | LOOKUPS | TRIES, ResponseAction.GIVE_UP),
+        (Page(), "read before", TRIES, ResponseAction.GIVE_UP),
+        (Page(end="read before"), "new", {}, ResponseAction.WAIT),
+        (Page(end=""), "new", {}, ResponseAction.READ_ON),
     ],
     ids=[
         "found",
@@ -235,7 +249,7 @@ def test_signal_that_another_one_may_be_is_given_up_after_others_were_accepted()
     ],
 )
 def test_decision_on_a_page_of_a_lookup(
-    facts: Page, cursor: str | None, signal: dict[str, Any], action: Action
+    facts: Page, cursor: str | None, signal: dict[str, Any], action: ResponseAction
 ) -> None:
     policy = Policy(looks_up=True, lookup_delay=DELAY, accepted=0, page=facts)
     read = Pages(["read before"], Counter({"read before": 1, "": 99}))
@@ -245,27 +259,27 @@ def test_decision_on_a_page_of_a_lookup(
 
     assert decision.action is action
     assert decision.ids.signal == facts.found_id
-    assert (decision.stage is Stage.SEND) == (action is Action.SEND_AGAIN)
+    assert (decision.stage is Stage.SEND) == (action is ResponseAction.SEND_AGAIN)
 
 
 @pytest.mark.parametrize(
     ("found", "action"),
     [
-        (page(), Action.CHECK_SOURCE),
-        (page(LISTED), Action.CHECK_SOURCE),
-        (REJECTED, Action.CHECK_SOURCE),
-        (FORBIDDEN, Action.CHECK_SOURCE),
-        (response(ResponseKind.REFUSED, 404), Action.CHECK_SOURCE),
-        (NO_METHOD, Action.CHECK_SOURCE),
-        (UNAUTHORIZED, Action.STOP),
-        (HTML, Action.STOP),
-        (THROTTLED, Action.SLOW_DOWN),
-        (NOT_SENT, Action.RETRY),
-        (UNKNOWN, Action.RETRY),
+        (page(), ResponseAction.CHECK_SOURCE),
+        (page(LISTED), ResponseAction.CHECK_SOURCE),
+        (REJECTED, ResponseAction.CHECK_SOURCE),
+        (FORBIDDEN, ResponseAction.CHECK_SOURCE),
+        (response(ResponseKind.REFUSED, 404), ResponseAction.CHECK_SOURCE),
+        (NO_METHOD, ResponseAction.CHECK_SOURCE),
+        (UNAUTHORIZED, ResponseAction.STOP),
+        (HTML, ResponseAction.STOP),
+        (THROTTLED, ResponseAction.SLOW_DOWN),
+        (NOT_SENT, ResponseAction.RETRY),
+        (UNKNOWN, ResponseAction.RETRY),
     ],
 )
 def test_decision_on_the_response_to_the_first_run_check(
-    found: Response, action: Action
+    found: Response, action: ResponseAction
 ) -> None:
     decision = decide(a_signal(Stage.ASK), found, VERIFY)
 
@@ -276,14 +290,35 @@ def test_decision_on_the_response_to_the_first_run_check(
 @pytest.mark.parametrize(
     ("stage", "found", "counts", "policy", "action", "outcome"),
     [
-        (Stage.SEND, NOT_SENT, (7, 0), OTHERS_ACCEPTED, Action.RETRY, None),
-        (Stage.SEND, NOT_SENT, (8, 0), VERIFY, Action.RETRY, None),
-        (Stage.SEND, NOT_SENT, (8, 0), OTHERS_ACCEPTED, Action.GIVE_UP, "rejected"),
-        (Stage.SEND, UNKNOWN, (8, 0), OTHERS_ACCEPTED, Action.RETRY, None),
-        (Stage.LOOK_UP, NOT_SENT, (1, 6), OTHERS_ACCEPTED, Action.RETRY, None),
-        (Stage.LOOK_UP, UNKNOWN, (1, 7), VERIFY, Action.RETRY, None),
-        (Stage.LOOK_UP, UNKNOWN, (1, 7), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
-        (Stage.LOOK_UP, NOT_SENT, (1, 7), OTHERS_ACCEPTED, Action.GIVE_UP, "unknown"),
+        (Stage.SEND, NOT_SENT, (7, 0), OTHERS_ACCEPTED, ResponseAction.RETRY, None),
+        (Stage.SEND, NOT_SENT, (8, 0), VERIFY, ResponseAction.RETRY, None),
+        (
+            Stage.SEND,
+            NOT_SENT,
+            (8, 0),
+            OTHERS_ACCEPTED,
+            ResponseAction.GIVE_UP,
+            "rejected",
+        ),
+        (Stage.SEND, UNKNOWN, (8, 0), OTHERS_ACCEPTED, ResponseAction.RETRY, None),
+        (Stage.LOOK_UP, NOT_SENT, (1, 6), OTHERS_ACCEPTED, ResponseAction.RETRY, None),
+        (Stage.LOOK_UP, UNKNOWN, (1, 7), VERIFY, ResponseAction.RETRY, None),
+        (
+            Stage.LOOK_UP,
+            UNKNOWN,
+            (1, 7),
+            OTHERS_ACCEPTED,
+            ResponseAction.GIVE_UP,
+            "unknown",
+        ),
+        (
+            Stage.LOOK_UP,
+            NOT_SENT,
+            (1, 7),
+            OTHERS_ACCEPTED,
+            ResponseAction.GIVE_UP,
+            "unknown",
+        ),
     ],
 )
 def test_retries_end_after_eight_attempts_if_other_signals_are_accepted(
@@ -291,7 +326,7 @@ def test_retries_end_after_eight_attempts_if_other_signals_are_accepted(
     found: Response,
     counts: tuple[int, int],
     policy: Policy,
-    action: Action,
+    action: ResponseAction,
     outcome: str | None,
 ) -> None:
     attempts, lookups = counts
