@@ -38,7 +38,7 @@ from target_stairoids.exceptions import (
     IncompleteError,
     StairoidsError,
 )
-from target_stairoids.ledger.structs import Facts, Known
+from target_stairoids.ledger.structs import Known, ListFacts
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,11 @@ class FirstRunCheck:
         return {"source": source, "type": type_, "limit": PAGE}
 
     def learn(
-        self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
+        self,
+        query: Query,
+        response: Response,
+        facts: ListFacts,
+        pairs: Collection[Pair],
     ) -> set[Pair]:
         """Learn from the response to a question.
 
@@ -162,7 +166,11 @@ class LedgerRebuild(FirstRunCheck):
 
     @override
     def learn(
-        self, query: Query, response: Response, facts: Facts, pairs: Collection[Pair]
+        self,
+        query: Query,
+        response: Response,
+        facts: ListFacts,
+        pairs: Collection[Pair],
     ) -> set[Pair]:
         source = str(query["source"])
         self.signals.add(listed(response) or [], facts.own)
@@ -178,7 +186,7 @@ def ids_in(response: Response) -> list[str]:
     return [found for s in listed(response) or () if (found := _id_of(s)) is not None]
 
 
-def unknown_in(page: list[Json], source: str, facts: Facts) -> set[Pair]:
+def unknown_in(page: list[Json], source: str, facts: ListFacts) -> set[Pair]:
     """Return source and type of the signals on a page that the ledger cannot explain.
 
     The newest signal is the first. The source is empty if all sources were asked for.

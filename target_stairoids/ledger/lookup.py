@@ -24,7 +24,7 @@ from target_stairoids.dedup.duplicate_rules import (
 )
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.schema import latest, settled, streams
-from target_stairoids.ledger.structs import Facts, Known
+from target_stairoids.ledger.structs import Known, ListFacts
 
 T = TypeVar("T")
 
@@ -138,7 +138,7 @@ def _rows_of(
                 yield mapping, row
 
 
-def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> Facts:
+def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> ListFacts:
     """Return the facts about Stairoids' signals with some ids."""
 
     def among(column: sa.Column[Any], ids: Collection[str]) -> set[str]:
@@ -147,7 +147,7 @@ def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> Facts:
 
     table = schema.known_signals
     rows = connection.execute(sa.select(table).where(table.c.scope == scope))
-    return Facts(
+    return ListFacts(
         own=among(settled.c.signal_id, ids),
         known={(r.source, r.type): Known(r.known_until, r.signal_id) for r in rows},
         unclear=partial(_unclear_signals, connection, scope),

@@ -93,7 +93,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     signal_id: str | None
 
 
-class Facts(NamedTuple):
+class ListFacts(NamedTuple):
     """The facts of the ledger about the signals of a page.
 
     Attributes:

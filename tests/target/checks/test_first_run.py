@@ -23,7 +23,7 @@ from target_stairoids.checks.first_run import (
 from target_stairoids.exceptions import StairoidsError
 from target_stairoids.ledger import maintenance
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.structs import Facts, Known
+from target_stairoids.ledger.structs import Known, ListFacts
 from target_stairoids.settings import Settings
 from tests.support.commands import signals as command
 from tests.support.connectors import on_both_connectors
@@ -638,7 +638,9 @@ def test_signal_is_unknown_unless_the_ledger_has_it_or_it_is_older(
     page: list[Message], known: Known | None, *, unknown: bool
 ) -> None:
     pair = ("s", "t")
-    facts = Facts({"own"}, {pair: known} if known else {}, list, {"sent"}.intersection)
+    facts = ListFacts(
+        {"own"}, {pair: known} if known else {}, list, {"sent"}.intersection
+    )
 
     assert (pair in unknown_in(page, "s", facts)) is unknown
 
@@ -648,7 +650,7 @@ def test_unclear_request_explains_an_equal_signal_only() -> None:
     page = [listed("one", **email), listed("two", **email, properties={"n": 1})]
     sent = b'{"type":"t","source":"s","contact":{"email":"a@x.com"}}'
 
-    facts = Facts((), {}, lambda: [sent], set().intersection)
+    facts = ListFacts((), {}, lambda: [sent], set().intersection)
     assert unknown_in(page[:1], "s", facts) == set()
     assert unknown_in(page, "s", facts) == {("s", "t")}
 
