@@ -248,7 +248,7 @@ def newest_of(response: Response) -> Known:
 # The reasons to stop
 
 
-def refusal(sources: Collection[str]) -> str:
+def held_back_reason(sources: Collection[str]) -> str:
     """Return why sources were held back, and the remedies."""
     names = ", ".join(map(as_code, sorted(sources)))
     allow = "stairoids-signals ledger allow"

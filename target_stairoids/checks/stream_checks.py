@@ -72,7 +72,7 @@ class StreamChecks(Generic[Held]):
         is_by_content: Whether keys became null, or no longer are. Then contents are
             compared.
         others: Keys that were sent for other people than those that this run has read.
-        refusal: The check that fires as soon as a signal is due, and its reason.
+        immediate_check: The check that fires once a signal is due, and its reason.
         fired: The check that set the stream aside, and its reason.
         sample: The digests of each of the first records, if the identity is new: source
             digests. With `is_by_content`, digests of its content or person.
@@ -86,7 +86,7 @@ class StreamChecks(Generic[Held]):
     fired_before: bool = False
     new_identity: str = ""
     is_by_content: bool = False
-    refusal: tuple[str, str] | None = None
+    immediate_check: tuple[str, str] | None = None
     fired: tuple[str, str] | None = None
     changed: int = 0
     others: set[Key] = field(default_factory=set)
@@ -121,7 +121,7 @@ class StreamChecks(Generic[Held]):
     @property
     def passed(self) -> bool:
         """Whether the ledger may remember the stream's mappings."""
-        is_new = bool(self.new_identity) or self.refusal is not None
+        is_new = bool(self.new_identity) or self.immediate_check is not None
         is_identity = self.fired is not None and self.fired[0] == IDENTITY
         return self.is_allowed or not (is_new or is_identity)
 
@@ -171,8 +171,8 @@ class StreamChecks(Generic[Held]):
         """
         if self.is_allowed:
             return True
-        if self.refusal is not None:
-            self.fire(*self.refusal)
+        if self.immediate_check is not None:
+            self.fire(*self.immediate_check)
         counts = is_changed and self.known > 0 and not is_expected
         if counts:
             self._count_change()

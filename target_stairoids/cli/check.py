@@ -104,11 +104,12 @@ def _would_stop(config_inputs: Sequence[str], catalog: TextIO) -> bool:
         if mapping.suppress is not None:
             found = "puts people on the suppression list"
         click.echo(one_line(f"         {stream} -> {mapping.name}: {found}"))
-    refusals = [s.refusal for s in preview.streams.values() if s.refusal is not None]
-    for _, reason in refusals:
+    checks = [stream.immediate_check for stream in preview.streams.values()]
+    fired = [check for check in checks if check is not None]
+    for _, reason in fired:
         text = f"A run would stop here. {with_configs(reason)}"
         click.echo(f"         {with_id(text)}")
-    return bool(refusals)
+    return bool(fired)
 
 
 def _schema_messages(text: str) -> list[dict[str, Any]]:

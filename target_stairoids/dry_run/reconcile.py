@@ -77,7 +77,8 @@ def comparison(
                     facts = lookup.facts(connection, scope, first_run.ids_in(response))
                     check.learn(query, response, facts, pairs)
         is_refused = check.refused and must_read
-        return SetAsideError(first_run.refusal(check.refused)) if is_refused else None
+        text = first_run.held_back_reason(check.refused) if is_refused else ""
+        return SetAsideError(text) if is_refused else None
 
 
 def _unread(response: Response) -> IncompleteError:

@@ -27,8 +27,8 @@ from target_stairoids.mapping.expressions.template import (
     paths_in,
 )
 from target_stairoids.mapping.inference import (
+    consent_filters,
     inferred_templates,
-    refusals,
     update_time_columns,
 )
 from target_stairoids.mapping.mistakes import (
@@ -121,9 +121,9 @@ class Compiler:
         source = self._field("source", text_from, item.source or UNSET)
         account, contact = self._group("account"), self._group("contact")
         has_unread_time, occurred_at = self._occurred_at()
-        finds_refusals = item.when is UNSET and not item.suppress
+        finds_consent = item.when is UNSET and not item.suppress
         properties, when = self._properties(), self._when()
-        excludes = self._excludes() if finds_refusals else {}
+        excludes = self._excludes() if finds_consent else {}
         ignore_changes = frozenset(self._ignore_changes())
         columns = self._column_roles(key, ignore_changes)
         suppress = self._suppress() if item.suppress else None
@@ -144,7 +144,7 @@ class Compiler:
             properties=properties,
             when=when,
             excludes=excludes,
-            listed=frozenset(schema.properties) if finds_refusals else None,
+            listed=frozenset(schema.properties) if finds_consent else None,
             hidden=self._hidden,
             paths=frozenset(self._mapped_paths),
             origins=self._origins,
@@ -239,7 +239,7 @@ class Compiler:
 
     def _excludes(self) -> dict[str, Reader]:
         """Compile the inferred condition, one reader for each of its columns."""
-        found = refusals(self._schema, self._email_paths)
+        found = consent_filters(self._schema, self._email_paths)
         if found:
             text = f"not ({' or '.join(found)})"
             self._origins["when"] = Origin(text, "columns of deletion and consent")

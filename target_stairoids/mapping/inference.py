@@ -19,7 +19,7 @@ import msgspec
 
 from target_stairoids.mapping.column_names import NAMES
 from target_stairoids.mapping.expressions.paths import Path, path_text
-from target_stairoids.mapping.privacy import refusal_filter, simple_name
+from target_stairoids.mapping.privacy import consent_filter, simple_name
 from target_stairoids.mapping.schema import (
     StreamSchema,
     inner_properties,
@@ -155,7 +155,9 @@ def inferred_templates(
     return {field: origins[field] for field in NAMES.fields if field in origins}
 
 
-def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[str]:
+def consent_filters(
+    schema: StreamSchema, email_paths: frozenset[Path] | None
+) -> list[str]:
     """Return an expression for each column of deletion and consent of a record."""
     objects = list(_objects(schema.properties, "anyone"))
     persons = _people(objects, schema.name, email_paths)
@@ -172,7 +174,7 @@ def refusals(schema: StreamSchema, email_paths: frozenset[Path] | None) -> list[
             for one, other in product(own, emails)
         )
         for name, places in part.columns.items():
-            filter_name = "has_refused" if name == _ANY else refusal_filter(name)
+            filter_name = "has_refused" if name == _ANY else consent_filter(name)
             # A mark such as `[flag]` is no part of a column's name.
             for place in places if filter_name and not {".", "["} & {*name} else ():
                 owner = place.path if name == _ANY else _owner(place)
@@ -252,9 +254,9 @@ def _add_places(around: _Object, path: tuple[str, ...], schema: object) -> None:
     """Add a column under its simple name: `email`, `emails[]`, `emailaddr.address`."""
     simple = _simple(path[-1])
     types = types_of(schema)
-    if types - {"null"} == {"boolean"} and not refusal_filter(simple):
+    if types - {"null"} == {"boolean"} and not consent_filter(simple):
         simple += "[flag]"  # `email: true` is no address
-    kind, inner = refusal_filter(simple), inner_properties(schema) or {}
+    kind, inner = consent_filter(simple), inner_properties(schema) or {}
     if "array" in types or ("object" in types and not inner):
         around.columns[f"{simple}[]"].append(Place(path, is_list=True))
     if (

@@ -147,8 +147,8 @@ def privacy_warning(stream: str, hidden: HiddenColumns) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=_CACHED)
-def refusal_filter(column: str) -> str | None:
-    """Return the filter that reads a refusal from a column; None for other columns.
+def consent_filter(column: str) -> str | None:
+    """Return the filter that reads an opt-out from a column; None for other columns.
 
     `opted_out` for columns such as `is_deleted` or `unsubscribed`, `refused` for those
     such as `gdpr_consent`, `unsubscribed` for those such as `status`. `refused_in` and
@@ -160,8 +160,8 @@ def refusal_filter(column: str) -> str | None:
 
 @lru_cache(maxsize=_CACHED)
 def may_refuse(columns: tuple[str, ...]) -> bool:
-    """Return whether any column has a filter that reads a refusal."""
-    return any(map(refusal_filter, columns))
+    """Return whether any column has a filter that reads an opt-out."""
+    return any(map(consent_filter, columns))
 
 
 def opted_out(value: object) -> bool:
@@ -184,7 +184,7 @@ def _has_opted_out(value: Mapping[str, object]) -> bool:
         for name, inner in value.items()
         if inner is not None and "@" not in str(inner)
     }
-    if any(refusal_filter(name) == "opted_out" for name in said):
+    if any(consent_filter(name) == "opted_out" for name in said):
         return has_refused(value)
     names = list(filter(_ANSWERS.fullmatch, said))
     names = names or list(filter(_ANSWERED_AT.fullmatch, said))
@@ -246,7 +246,7 @@ def has_refused(value: object) -> bool:
         return any(map(has_refused, map(_named_column, value)))
     return isinstance(value, dict) and any(
         (
-            (kind := refusal_filter(name))
+            (kind := consent_filter(name))
             and not _OTHER_CHANNEL.search(simple_name(name))
             and READERS[kind](inner)
         )
@@ -280,7 +280,7 @@ def unsubscribed(value: object) -> bool:
     return _bare(_text(value) or "") in _DATA.gone
 
 
-#: Filter -> the function that reads a refusal from a column's value.
+#: Filter -> the function that reads an opt-out from a column's value.
 READERS: Mapping[str, Callable[[object], bool]] = {
     function.__name__: function
     for function in (opted_out, refused, unsubscribed, refused_in, has_refused)

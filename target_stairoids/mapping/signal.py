@@ -28,8 +28,8 @@ from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import (
     READERS,
     HiddenColumns,
+    consent_filter,
     may_refuse,
-    refusal_filter,
 )
 from target_stairoids.mapping.schema import ColumnSet
 from target_stairoids.mapping.values import is_filled, json_bytes
@@ -264,7 +264,7 @@ class CompiledMapping:
                 return f"by `{expression}`"
         if self.listed is not None:
             for name, value in record.items():
-                kind = None if name in self.listed else refusal_filter(name)
+                kind = None if name in self.listed else consent_filter(name)
                 if kind and READERS[kind](value):
                     return f"by `{name} | {kind}`"
         return ""

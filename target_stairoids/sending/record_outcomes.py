@@ -74,7 +74,7 @@ class RecordOutcomes:
             begun = before.baselines if before else frozenset()
             self.ledger.begin_baselines(name, stream.baselines - begun)
         self._streams[name] = stream
-        if stream.refusal is not None and stream.refusal[0] == SOURCE:
+        if stream.immediate_check is not None and stream.immediate_check[0] == SOURCE:
             self._refused.add(name)
 
     def filtered(self, stream: Stream, record: dict[str, Any], reason: str) -> None:
@@ -362,7 +362,7 @@ class RecordOutcomes:
     def may_remember(self, stream: Stream) -> bool:
         """Return whether the ledger may remember a stream's mappings."""
         checks = self._checks.get(stream.schema.name)
-        return stream.refusal is None if checks is None else checks.passed
+        return stream.immediate_check is None if checks is None else checks.passed
 
     def give_up(self) -> None:
         """Count the records that still wait as pending."""
@@ -396,8 +396,8 @@ class RecordOutcomes:
         if stream in self._refused:
             self._refused.discard(stream)
             refused = self._checks_of(self._streams[stream])
-            if refused.refusal is not None and not refused.is_allowed:
-                refused.fire(*refused.refusal)
+            if refused.immediate_check is not None and not refused.is_allowed:
+                refused.fire(*refused.immediate_check)
                 self._set_aside(refused)
         if checks := self._checks.get(stream):
             self._leave(checks.valid(times))

@@ -159,8 +159,8 @@ class Stream:
         return f"If it was renamed, run {_rename(*names, options=options)}. "
 
     @property
-    def refusal(self) -> tuple[str, str] | None:
-        """The check that refuses all its signals at once, and the reason."""
+    def immediate_check(self) -> tuple[str, str] | None:
+        """The check that fires at the first signal, and its reason."""
         for mapping in self.maps:
             made, known = self.made.get(mapping.name), self.known.get(mapping.name)
             if made is None or known is None or mapping.name in self.baselines:
@@ -354,7 +354,7 @@ def checks_for(
     stream: Stream, ledger: Ledger, settings: Settings, valid_before: int
 ) -> StreamChecks[Any]:
     """Return the checks of a stream, given how many of its records were valid."""
-    name, fired, refusal = stream.schema.name, stream.fired, stream.refusal
+    name, fired, immediate = stream.schema.name, stream.fired, stream.immediate_check
     ours = {UNFINISHED + mapping for mapping in stream.baselines}
     answers = {fired[check] for check in fired.keys() - ours}
     is_allowed = settings.rebuilds or name == BY_HAND or answers == {True}
@@ -373,17 +373,17 @@ def checks_for(
             "output of the tap into `stairoids-signals ledger baseline`. To send "
             f"them, run {shell_command('stairoids-signals ledger allow', name)}."
         )
-        refusal = check, reason
+        immediate = check, reason
     known = queries.entities_of(ledger, stream.number)
-    if refusal is not None and refusal[0] == IDENTITY and not known[0]:
-        refusal = None  # nothing can be sent again
+    if immediate is not None and immediate[0] == IDENTITY and not known[0]:
+        immediate = None  # nothing can be sent again
     checks: StreamChecks[Any] = StreamChecks(
         name,
         *known[:3],
         is_allowed=is_allowed,
         fired_before=BULK_CHANGE in fired,
         new_identity="" if known[3] else stream.new_identity,
-        refusal=refusal,
+        immediate_check=immediate,
     )
     checks.valid(valid_before)
     if settings.is_partial and fired and not is_allowed:

@@ -14,10 +14,10 @@ from stairoids_common.time import current_second, rfc3339
 from stairoids_sandbox import Fault, Sandbox
 from target_stairoids.api.client import Response, kind_of
 from target_stairoids.checks.first_run import (
+    held_back_reason,
     key_error,
     list_error,
     newest_of,
-    refusal,
     unknown_in,
 )
 from target_stairoids.exceptions import StairoidsError
@@ -710,7 +710,7 @@ def test_new_key_must_see_a_signal_of_the_ledger(
 
 
 def test_error_names_each_source_and_the_remedies() -> None:
-    text = refusal({"b", "a"})
+    text = held_back_reason({"b", "a"})
 
     for name in ("`a`, `b`", "`ledger_url`", "`send`", "`baseline`", "--source a"):
         assert name in text
