@@ -77,6 +77,8 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     Attributes:
         stage: The signal's next stage, if it stays in the queue.
         delay: Seconds to wait at least before a retry.
+        cursor: Where the next page of a lookup starts.
+        end: As of the page that was read.
         is_failure: Whether the request failed, so that an outage may have begun.
         is_unclear: Whether the signal may or may not have been accepted.
     """
@@ -87,6 +89,7 @@ class ResponseDecision(msgspec.Struct, frozen=True):
     ids: SignalIds = NO_IDS
     delay: float = 0.0
     cursor: str = ""
+    end: str = ""
     is_failure: bool = False
     is_unclear: bool = False
 
@@ -166,7 +169,9 @@ def _decide_page(
     if cursor is not None and not page.is_last:
         if signal.pages.repeat(cursor, page.end):
             return ResponseDecision(unproved, Stage.LOOK_UP)
-        return ResponseDecision(ResponseAction.READ_ON, Stage.LOOK_UP, cursor=cursor)
+        return ResponseDecision(
+            ResponseAction.READ_ON, Stage.LOOK_UP, cursor=cursor, end=page.end
+        )
     if page.is_doubtful or signal.is_doubtful:
         action = unproved if is_last_lookup else ResponseAction.LOOK_AGAIN
     elif signal.refusal:

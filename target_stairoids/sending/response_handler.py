@@ -113,7 +113,7 @@ class ResponseHandler:
             self.limiter.hold(self.outage.failed(response, now), now)
             self._stop_in_outage(response, now)
 
-    def _apply(  # noqa: C901, PLR0912 - one case per action
+    def _apply(
         self,
         transaction: Transaction,
         signal: QueuedSignal,
@@ -122,35 +122,16 @@ class ResponseHandler:
         pause_of: Callable[[int], float],
     ) -> ResponseDecision:
         """Apply a response to one signal; return the decision."""
-        policy = Policy(
-            looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
-            lookup_delay=float(self.settings.verify_delay_seconds),
-            accepted=self.accepted,
-            page=self._page(transaction, signal, response),
-        )
-        decision = decide(signal, response, policy)
-        was_lookup = signal.stage is Stage.LOOK_UP
-        signal.stage = decision.stage
-        if decision.is_unclear:
-            self._note(signal, "requests")
-            signal.is_unclear, signal.control, signal.lookups = True, None, 0
-            self.unclear[signal.number] = signal
-        signal.lookups += was_lookup and decision.is_failure
+        decision = self._decide(transaction, signal, response)
         match decision.action:
             case ResponseAction.ACCEPT:
-                if was_lookup:
-                    self._note(signal, "found")
-                else:
-                    known = Known(timestamp(response.moment), response.signal_id)
-                    self._known[pair_of(signal)] = known
-                    self._returns_ids &= response.signal_id is not None
-                self._resume(signal, decision.ids.signal, now, is_new=not was_lookup)
-                self._accept(transaction, signal, decision.ids)
+                # First, because some lookups wait for the first accepted signal.
+                self._resume(signal, decision.ids.signal, now)
+                self._accept(transaction, signal, response, decision.ids)
             case ResponseAction.REJECT:
                 self._end_outage()
                 self._give_up(transaction, signal, Outcome.REJECTED, response)
             case ResponseAction.HOLD_REJECTION:
-                self._end_outage()
                 self._hold_rejection(transaction, signal, response)
             case ResponseAction.GIVE_UP:
                 self._give_up(transaction, signal, decision.outcome, response)
@@ -163,19 +144,38 @@ class ResponseHandler:
             case ResponseAction.SLOW_DOWN:
                 self.queue.put_back(signal)
                 self._slow_down(response, now)
-            case ResponseAction.SEND_AGAIN | ResponseAction.READ_ON:
-                self._go_on(signal, decision.cursor, policy.page)
-            case ResponseAction.LOOK_AGAIN:
-                pause = pause_of(signal.lookups + 2)
-                self._look_again(signal, now + decision.delay + pause)
-            case ResponseAction.WAIT:
-                signal.begin_lookup()
-                self.waiting[signal.number] = signal
             case ResponseAction.CHECK_SOURCE:
                 self._compare(transaction, pair_of(signal), response)
                 self.queue.put_back(signal)
             case ResponseAction.STOP:
                 self.stop.set(refusal(response, self.settings.api_url))
+            case _:
+                pause = decision.delay + pause_of(signal.lookups + 2)
+                self._go_on(signal, decision, now + pause)
+        return decision
+
+    def _decide(
+        self, transaction: Transaction, signal: QueuedSignal, response: Response
+    ) -> ResponseDecision:
+        """Decide on a response, and note in its signal the facts for the next one."""
+        page = self._page(transaction, signal, response)
+        policy = Policy(
+            looks_up=self.settings.on_unknown == "verify" and self._returns_ids,
+            lookup_delay=float(self.settings.verify_delay_seconds),
+            accepted=self.accepted,
+            page=page,
+        )
+        decision = decide(signal, response, policy)
+        if page is not None:
+            signal.is_doubtful |= page.is_doubtful
+            signal.shows_control |= page.shows_control
+        if decision.is_unclear:  # so it was no lookup
+            self._note(signal, "requests")
+            signal.is_unclear, signal.control, signal.lookups = True, None, 0
+            self.unclear[signal.number] = signal
+        elif decision.is_failure and signal.stage is Stage.LOOK_UP:
+            signal.lookups += 1
+        signal.stage = decision.stage
         return decision
 
     def _compare(
@@ -238,58 +238,67 @@ class ResponseHandler:
             end=end_of(signals),
         )
 
-    def _go_on(self, signal: QueuedSignal, cursor: str, page: Page | None) -> None:
-        """Read the next page of a lookup; without one, send the signal again."""
-        if cursor and page:
-            signal.pages.add(cursor, page.end)
-            signal.is_doubtful |= page.is_doubtful
-            signal.shows_control |= page.shows_control
+    def _go_on(
+        self, signal: QueuedSignal, decision: ResponseDecision, due: float
+    ) -> None:
+        """Take the next step of a lookup, which is over unless it has more pages."""
+        if decision.action is ResponseAction.READ_ON:
+            signal.pages.add(decision.cursor, decision.end)
+            self.queue.put_back(signal)
+            return
+        signal.begin_lookup()
+        if decision.action is ResponseAction.WAIT:
+            self.waiting[signal.number] = signal
+        elif decision.action is ResponseAction.LOOK_AGAIN:
+            # Not before it may prove the outcome. In whole seconds, to serve many.
+            is_early = due < signal.proves_from < math.inf
+            signal.lookups += not is_early
+            due = signal.proves_from if is_early else math.ceil(due)
+            self.queue.wait_until(signal, due)
         else:
             self._note(signal, "sent_again")
             self.unclear.pop(signal.number, None)
-            signal.begin_lookup()
-        self.queue.put_back(signal)
+            self.queue.put_back(signal)
 
-    def _look_again(self, signal: QueuedSignal, due: float) -> None:
-        """Repeat a lookup, and not before it may prove the outcome."""
-        signal.begin_lookup()
-        is_early = due < signal.proves_from < math.inf
-        signal.lookups += not is_early
-        # In whole seconds, so that one lookup serves many.
-        due = signal.proves_from if is_early else math.ceil(due)
-        self.queue.wait_until(signal, due)
-
-    def _resume(
-        self, accepted: QueuedSignal, signal_id: str | None, now: float, *, is_new: bool
-    ) -> None:
+    def _resume(self, accepted: QueuedSignal, control: str | None, now: float) -> None:
         """Let lookups go on that wait for a later signal to be accepted.
 
         Those that wait for the first accepted signal also go on after a found one.
         """
+        is_new = accepted.stage is not Stage.LOOK_UP
         for signal in list(self.unclear.values()):
             waits = signal.number in self.waiting
             is_first = signal.control is None or waits
             is_control = is_new and is_first and signal.source == accepted.source
             if is_control:
-                signal.control, signal.control_at = signal_id, now
-            is_due = waits and (is_control or not self.accepted)
-            if is_due:
+                signal.control, signal.control_at = control, now
+            if waits and (is_control or not self.accepted):
                 del self.waiting[signal.number]
                 signal.lookups = 0
-                due = now + self.settings.verify_delay_seconds
-                self.queue.wait_until(signal, due)
+                self.queue.wait_until(signal, now + self.settings.verify_delay_seconds)
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:
         if not signal.recovered:
             self.unanswered[counter] += 1
 
     def _accept(
-        self, transaction: Transaction, signal: QueuedSignal, ids: SignalIds
+        self,
+        transaction: Transaction,
+        signal: QueuedSignal,
+        response: Response,
+        ids: SignalIds,
     ) -> None:
+        """Settle a signal that Stairoids accepted, as a response or a lookup shows."""
+        if signal.stage is Stage.LOOK_UP:
+            self._note(signal, "found")
+        else:
+            known = Known(timestamp(response.moment), response.signal_id)
+            self._known[pair_of(signal)] = known
+            self._returns_ids &= response.signal_id is not None
         self.accepted += 1
         self._end_outage()
-        for held, response in self._breaker.accepted(signal.claim.stream_name):
-            self._give_up(transaction, held, Outcome.REJECTED, response)
+        for held, rejection in self._breaker.accepted(signal.claim.stream_name):
+            self._give_up(transaction, held, Outcome.REJECTED, rejection)
         if (number := signal.claim.dead_letter) is not None:  # also of edited records
             dead_letters.discard(transaction, [number])
         self.settle(signal, Outcome.ACCEPTED, ids=ids)
@@ -298,6 +307,7 @@ class ResponseHandler:
         self, transaction: Transaction, signal: QueuedSignal, response: Response
     ) -> None:
         """Hold a rejection until it is clear that not the mapping is wrong."""
+        self._end_outage()
         # Certainly not accepted: it needs no claim, and no other signal waits for it.
         transaction.withdraw(signal.claim.version)
         self.queue.finish(signal)
