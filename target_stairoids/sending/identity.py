@@ -40,7 +40,7 @@ from target_stairoids.dedup.seen_entities import SeenEntities
 from target_stairoids.ledger.write_buffer import WriteBuffer
 
 if TYPE_CHECKING:
-    from target_stairoids.sending.record_decision import OpenRecord
+    from target_stairoids.sending.record_decision import MappedRecord
 
 #: A record that needs no request: its version, its entity's last state, its outcome.
 SettledRecord = tuple[Version, Latest | None, Outcome]
@@ -59,7 +59,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         follows_latest: Whether this run has read that last state before.
     """
 
-    record: OpenRecord
+    record: MappedRecord
     version: Version
     step: Step
     latest: Latest | None = None
@@ -83,10 +83,7 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     def repeats_last(self) -> bool:
         """Whether the signal of the last state stands for the record."""
         last = self.latest.content_digest if self.latest else None
-        return (
-            self.record.mapped.mapping.send == "once"
-            or last == self.version.content_digest
-        )
+        return self.record.mapping.send == "once" or last == self.version.content_digest
 
     @property
     def why_new(self) -> str:
@@ -128,7 +125,7 @@ class Identity:
         return key in self._held or bool(self._buffer.open_claim(key))
 
     @property
-    def held(self) -> list[OpenRecord]:
+    def held(self) -> list[MappedRecord]:
         """The records that wait."""
         return [at_end.record for at_end, _ in self._held.values()]
 
@@ -150,7 +147,7 @@ class Identity:
             alone.add(entity, Read.AS_LATEST)
         return sum(self._count((entity, mapping)) for entity in met)
 
-    def filtered(self, record: OpenRecord) -> list[Decided]:
+    def filtered(self, record: MappedRecord) -> list[Decided]:
         """Note that a record became no signal, so that the state before may return.
 
         Returns the decision on a record of its entity that was held until now.
@@ -176,7 +173,7 @@ class Identity:
                 read_order=version.read_order,
             )
             if was_read:
-                self._see_again(version.record_key, latest, record.mapped.mapping.send)
+                self._see_again(version.record_key, latest, record.mapping.send)
             self.others.discard(version.record_key)
             self._buffer.put(version.key, version.stream, cleared)
         return released
@@ -195,7 +192,7 @@ class Identity:
             entities[version.key[1]].append(version.key[0])
         return sum(self.saw_latest(mapping, read) for mapping, read in entities.items())
 
-    def take(self, record: OpenRecord) -> list[Decided]:
+    def take(self, record: MappedRecord) -> list[Decided]:
         """Decide on a record; the last decision is on the record itself.
 
         Those before are on records that were held until now.
@@ -205,7 +202,7 @@ class Identity:
         if held is None:
             states = self._buffer.states(version.record_key)
             return [self._decide(record, version, latest, states)]
-        if _is_same(held[0].version, version, record.mapped.mapping.send):
+        if _is_same(held[0].version, version, record.mapping.send):
             return [Decided(record, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
@@ -213,12 +210,12 @@ class Identity:
         first = self._resolve(held)
         return [first, *self.take(record)]
 
-    def is_superseded(self, record: OpenRecord) -> bool:
+    def is_superseded(self, record: MappedRecord) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered."""
         version, latest = self.placed(record)
         if latest is None:
             return False
-        is_always = record.mapped.mapping.send == "always" and is_older(version, latest)
+        is_always = record.mapping.send == "always" and is_older(version, latest)
         if latest.state_digest is not None and (is_always or not latest.content_digest):
             return False  # no newer version was sent; it may have been rejected
         is_followed = any(  # its signal was lost, and a later state was settled
@@ -237,13 +234,13 @@ class Identity:
 
     # Which entity
 
-    def placed(self, record: OpenRecord) -> tuple[Version, Latest | None]:
+    def placed(self, record: MappedRecord) -> tuple[Version, Latest | None]:
         """Return the version with its entity, and the last state of that."""
         version = record.version
         latest = self._buffer.latest(version.record_key)
         if latest is not None and latest.is_shared:
             return self._of_person(version)
-        if record.mapped.is_by_person:
+        if record.is_by_person:
             placed, latest = self._of_person(version)
             return replace(placed, record_key=placed.key), latest
         return version, latest
@@ -282,7 +279,7 @@ class Identity:
 
     def _decide(
         self,
-        record: OpenRecord,
+        record: MappedRecord,
         version: Version,
         latest: Latest | None,
         states: Sequence[Settled],
@@ -292,7 +289,6 @@ class Identity:
         """Decide on a record; with `counts`, it may count as one that shares a key."""
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
-        mapped = record.mapped
         is_person = version.key != record.version.record_key
         entity, mapping = version.key
         read = Read.NOT_YET if latest is None else self._seen[mapping].read(entity)
@@ -300,10 +296,10 @@ class Identity:
             latest=latest,
             states=states,
             run=self._buffer.run,
-            send=mapped.mapping.send,
+            send=record.mapping.send,
             read=read,
             is_person=is_person,
-            is_replay=mapped.dead_letter is not None,
+            is_replay=record.dead_letter is not None,
             may_fail=self._buffer.may_fail(version.key),
         )
         step = decide(version, facts)
@@ -316,7 +312,7 @@ class Identity:
             person, latest = self._of_person(version)
             return self._decide(record, person, latest, states, counts=counts)
         sharing = 0
-        if is_person and not mapped.is_by_person:
+        if is_person and not record.is_by_person:
             self._note_other(version.record_key, latest)
             sharing = self.note_shared(version.record_key) if counts else 0
         elif step.is_seen_again and not (read and counts):

@@ -23,17 +23,19 @@ from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
 Items = list[MappedRecord | str]
-Decisions = list[tuple[MappedRecord, Draft]]
 
 
-def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decisions]:
+def apply_opt_outs(
+    items: Items, suppression: Suppression
+) -> tuple[Items, list[MappedRecord]]:
     """Apply the records that suppress people; their entries are on disk then.
 
-    Returns the other items, and the decisions on the opt-outs. An opt-out that cannot
-    be decoded is the last of the other items, and the items behind it are left out.
+    Returns the other items, and the opt-outs with their outcomes. An opt-out that
+    cannot be decoded is the last of the other items, and the items behind it are left
+    out.
     """
     rest: Items = []
-    decisions: Decisions = []
+    decided: list[MappedRecord] = []
     rows: list[tuple[MappedRecord, SuppressionRow]] = []
     for item in items:
         if isinstance(item, str) or item.mapping.suppress is None:
@@ -42,7 +44,8 @@ def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decis
         try:
             rows.append((item, _row_of(item)))
         except InvalidSignalError as invalid:
-            decisions.append((item, Draft(Outcome.INVALID, invalid.reason)))
+            item.add_draft(Draft(Outcome.INVALID, invalid.reason))
+            decided.append(item)
         except MessageError:
             rest.append(item)
             break
@@ -52,8 +55,9 @@ def apply_opt_outs(items: Items, suppression: Suppression) -> tuple[Items, Decis
             reason = effect.value
             if effect is Effect.ABSENT:
                 reason = item.why_filtered or "deleted at its source"
-            decisions.append((item, Draft(Outcome.FILTERED, reason)))
-    return rest, decisions
+            item.add_draft(Draft(Outcome.FILTERED, reason))
+            decided.append(item)
+    return rest, decided
 
 
 def _row_of(item: MappedRecord) -> SuppressionRow:

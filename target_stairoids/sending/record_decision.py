@@ -55,13 +55,41 @@ FOREIGN = 0  # the number of a dead letter of another ledger
 SUPPRESSED = "suppressed"
 
 
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """A record's signal, before the rules for duplicates.
+
+    Attributes:
+        outcome: If the record's state is new. PENDING if its signal is to be sent.
+        version: With content and person, if there is a signal.
+        text: The signal's request, as JSON text, if it is to be sent.
+        has_unread_time: Whether the signal lacks a time that could not be read.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    version: Version | None = None
+    signal: Signal | None = None
+    text: bytes = b""
+    has_unread_time: bool = False
+    is_mapped: bool = True
+
+
+_NOT_DRAFTED = Draft(Outcome.PENDING)
+
+
 class MappedRecord(msgspec.Struct, gc=False, eq=False):
-    """A record under one mapping of its stream.
+    """A record under one mapping of its stream, from its reading to its outcome.
 
     Attributes:
         read_order: As for a version.
         has_null_key: Whether it lacks a key that its stream declares.
         is_by_person: Whether the person identifies it, because no key does (`once`).
+        draft: Its signal, unless it is known word for word.
+        reason: Of the outcome `would_send`, `invalid` or `superseded`.
+        number: In the checkpoint, once the record waits; else 0.
+        size: How many bytes of memory it takes while it waits.
+        signal: Its signal in the queue.
+        is_superseded: Whether it is older than the state that was sent last.
     """
 
     stream: Stream
@@ -73,7 +101,18 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     is_by_person: bool = False
     dead_letter: int | None = None
     is_suppressed: bool = False
+    draft: Draft = _NOT_DRAFTED
+    reason: str = ""
+    number: int = 0
+    size: int = 0
+    signal: QueuedSignal | None = None
+    is_superseded: bool = False
     _version: Version | None = None
+
+    def add_draft(self, draft: Draft) -> None:
+        """Add its signal. Its version has the content and the person from now on."""
+        self.draft, self.reason = draft, draft.reason
+        self._version = draft.version or self._version
 
     @property
     def why_filtered(self) -> str:
@@ -90,7 +129,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
 
     @property
     def version(self) -> Version:
-        """Its version, without content and person."""
+        """Its version; without content and person before its signal is made."""
         if self._version is None:
             value = order.value_in(self.record.key, self.stream.schema)
             self._version = self._version_of(value)
@@ -164,6 +203,57 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         text = json_array(values_at(self.record.key, names))
         return record, text if settings.keep_keys else key_digest(text)
 
+    @property
+    def digests(self) -> frozenset[bytes]:
+        """Digests of its source and content, as it is and as in earlier layouts."""
+        record, of, signal = self.record, self.mapping.columns, self.draft.signal
+        found = {record.source_digest(of.ignored)}
+        for key, columns in self.stream.layouts:
+            fields = record.without(of.ignored_with(key))
+            known = {name: v for name, v in fields.items() if name in columns}
+            found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
+            if signal is not None:
+                ignored = _ignored_in(self, signal, key, record.fields)
+                found.add(content_digest(signal, ignored))
+        return frozenset(found)
+
+    def as_dead_letter(self, settings: Settings) -> DeadLetter:
+        """Return the dead letter of an invalid record."""
+        kept, key = self.kept(settings)
+        return DeadLetter(
+            version=version_with_person(self),
+            stream_name=self.stream.schema.name,
+            outcome=Outcome.INVALID,
+            reason=self.reason,
+            record=kept,
+            key_values=key,
+        )
+
+    def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
+        """Return its signal for the queue."""
+        signal, latest = self.draft.signal, decided.latest
+        assert signal is not None  # noqa: S101 - it is to be sent
+        version = decided.version
+        kept, key = self.kept(settings)
+        return QueuedSignal(
+            number=self.number,
+            claim=Claim(
+                version=version,
+                stream_name=self.stream.schema.name,
+                signal=self.draft.text,
+                record=kept,
+                key_values=key,
+                dead_letter=self.dead_letter,
+            ),
+            source=signal.source,
+            send=self.mapping.send,
+            decided_on=(decided.last_sent_in, latest.run if latest else 0),
+            ignored=self.ignored,
+            names_row=bool(self.mapping.key)
+            and signal.properties.keys() >= {*self.mapping.key},
+            lanes=lanes_of(version, signal.account, signal.contact),
+        )
+
 
 def mapped_records(
     stream: Stream, record: Record, scope: str, read_order: int
@@ -221,25 +311,6 @@ def _dead_letter_of(marker: object) -> tuple[int | None, str]:
     number = mark.partition(".")[0]
     is_number = number.isdecimal() and len(number) < 19  # databases have 64 bits
     return (int(number), mapping) if is_number else (None, "")
-
-
-class Draft(msgspec.Struct, frozen=True, gc=False):
-    """A record's signal, before the rules for duplicates.
-
-    Attributes:
-        outcome: If the record's state is new. PENDING if its signal is to be sent.
-        version: With content and person, if there is a signal.
-        text: The signal's request, as JSON text, if it is to be sent.
-        has_unread_time: Whether the signal lacks a time that could not be read.
-    """
-
-    outcome: Outcome
-    reason: str = ""
-    version: Version | None = None
-    signal: Signal | None = None
-    text: bytes = b""
-    has_unread_time: bool = False
-    is_mapped: bool = True
 
 
 _SUPPRESSED = Draft(Outcome.FILTERED, SUPPRESSED)
@@ -354,76 +425,3 @@ def known_outcome(
     if not is_same_content or is_older(version, latest):
         return None
     return version, Outcome.UNCHANGED
-
-
-class OpenRecord(msgspec.Struct, gc=False, eq=False):
-    """A record whose outcome is open.
-
-    Attributes:
-        number: In the checkpoint, once the record waits; else 0.
-        size: How many bytes of memory it takes while it waits.
-        reason: Of the outcome `would_send`, `invalid` or `superseded`.
-        is_superseded: Whether it is older than the state that was sent last.
-    """
-
-    mapped: MappedRecord
-    draft: Draft
-    version: Version
-    reason: str = ""
-    number: int = 0
-    size: int = 0
-    signal: QueuedSignal | None = None
-    is_superseded: bool = False
-
-    @property
-    def digests(self) -> frozenset[bytes]:
-        """Digests of its source and content, as it is and as in earlier layouts."""
-        mapped, signal = self.mapped, self.draft.signal
-        record, of = mapped.record, mapped.mapping.columns
-        found = {record.source_digest(of.ignored)}
-        for key, columns in mapped.stream.layouts:
-            fields = record.without(of.ignored_with(key))
-            known = {name: v for name, v in fields.items() if name in columns}
-            found |= {keyed_digest(b"", fields), keyed_digest(b"", known)}
-            if signal is not None:
-                ignored = _ignored_in(mapped, signal, key, record.fields)
-                found.add(content_digest(signal, ignored))
-        return frozenset(found)
-
-    def as_dead_letter(self, settings: Settings) -> DeadLetter:
-        """Return the dead letter of an invalid record."""
-        mapped = self.mapped
-        kept, key = mapped.kept(settings)
-        return DeadLetter(
-            version=version_with_person(mapped),
-            stream_name=mapped.stream.schema.name,
-            outcome=Outcome.INVALID,
-            reason=self.reason,
-            record=kept,
-            key_values=key,
-        )
-
-    def queued(self, decided: Decided, settings: Settings) -> QueuedSignal:
-        """Return its signal for the queue."""
-        mapped, signal, latest = self.mapped, self.draft.signal, decided.latest
-        assert signal is not None  # noqa: S101 - it is to be sent
-        version = decided.version
-        kept, key = mapped.kept(settings)
-        return QueuedSignal(
-            number=self.number,
-            claim=Claim(
-                version=version,
-                stream_name=mapped.stream.schema.name,
-                signal=self.draft.text,
-                record=kept,
-                key_values=key,
-                dead_letter=mapped.dead_letter,
-            ),
-            source=signal.source,
-            send=mapped.mapping.send,
-            decided_on=(decided.last_sent_in, latest.run if latest else 0),
-            ignored=mapped.ignored,
-            names_row=bool(mapped.mapping.key)
-            and signal.properties.keys() >= {*mapped.mapping.key},
-            lanes=lanes_of(version, signal.account, signal.contact),
-        )

@@ -27,12 +27,13 @@ from target_stairoids.sending.identity import Decided, Identity, SettledRecord
 from target_stairoids.sending.observer import Observation, Observer
 from target_stairoids.sending.opt_outs import FilteredRecords
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
-from target_stairoids.sending.record_decision import Draft, MappedRecord, OpenRecord
+from target_stairoids.sending.record_decision import MappedRecord
 from target_stairoids.sending.recovery import OutdatedClaims
 from target_stairoids.sending.streams import Stream, checks_for, compare_identity
 from target_stairoids.settings import Settings
 
-Leaving = Callable[[StreamChecks[OpenRecord]], list[OpenRecord]]  # that wait no more
+Checks = StreamChecks[MappedRecord]
+Leaving = Callable[[Checks], list[MappedRecord]]  # that wait no more
 _WAITING_BYTES = 64 << 20  # of records that wait outside the queue
 _SET_ASIDE = "its stream is set aside"
 _SUPERSEDED = "a newer state was sent or filtered since"
@@ -56,9 +57,9 @@ class RecordOutcomes:
 
     def __post_init__(self) -> None:
         self.identity = Identity(self.ledger.buffer)
-        self._claimed: dict[int, OpenRecord] = {}  # by the number of the claim
+        self._claimed: dict[int, MappedRecord] = {}  # by the number of the claim
         self._outdated = OutdatedClaims(self.ledger.buffer, self.queue, self.checkpoint)
-        self._checks: dict[str, StreamChecks[OpenRecord]] = {}
+        self._checks: dict[str, Checks] = {}
         self._streams, self._refused = dict[str, Stream](), set[str]()
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
@@ -100,54 +101,51 @@ class RecordOutcomes:
     def note_settled(self, settled: Mapping[MappedRecord, SettledRecord]) -> None:
         """Count records of different entities that need no request."""
         by_name: defaultdict[str, list[SettledRecord]] = defaultdict(list)
-        for mapped, its in settled.items():
-            mapped.stream.note_fields(mapped.record)
-            by_name[mapped.stream.schema.name].append(its)
-            self.closing.repeat(mapped, its[-1])
+        for record, its in settled.items():
+            record.stream.note_fields(record.record)
+            by_name[record.stream.schema.name].append(its)
+            self.closing.repeat(record, its[-1])
         for name, found in by_name.items():
             self._streams[name].counts.sharing += self.identity.settle(found)
             for outcome, times in Counter(outcome for *_, outcome in found).items():
                 self._count_valid(name, outcome, times)
 
-    def note_sharing(self, mapped: MappedRecord, person: Key) -> None:
+    def note_sharing(self, record: MappedRecord, person: Key) -> None:
         """Count a record that is a person's last state, of a key that people share."""
-        mapped.stream.counts.sharing += self.identity.note_shared(mapped.key, person)
-        mapped.stream.note_fields(mapped.record)
-        self._count(mapped, Outcome.DUPLICATE, "")
-        self._note_valid(mapped.stream.schema.name)
+        record.stream.counts.sharing += self.identity.note_shared(record.key, person)
+        record.stream.note_fields(record.record)
+        self._count(record, Outcome.DUPLICATE, "")
+        self._note_valid(record.stream.schema.name)
 
-    def end_opt_out(self, mapped: MappedRecord, draft: Draft) -> None:
+    def end_opt_out(self, record: MappedRecord) -> None:
         """Count a record that changes the suppression list."""
-        mapped.stream.note_fields(mapped.record)
-        outcome, reason = draft.outcome, draft.reason
-        if outcome is Outcome.INVALID:
-            self._add_dead_letter(OpenRecord(mapped, draft, mapped.version, reason))
+        record.stream.note_fields(record.record)
+        if record.draft.outcome is Outcome.INVALID:
+            self._add_dead_letter(record)
         else:
-            self.closing.add(mapped)
-        self._count(mapped, outcome, reason)
+            self.closing.add(record)
+        self._count(record, record.draft.outcome, record.reason)
 
-    def decide(self, mapped: MappedRecord, draft: Draft) -> None:
+    def decide(self, record: MappedRecord) -> None:
         """Apply the rules for duplicates to a record, and their result."""
-        stream, dead_letter = mapped.stream, mapped.dead_letter
+        stream, draft, dead_letter = record.stream, record.draft, record.dead_letter
         if draft.is_mapped:
-            stream.note_fields(mapped.record)
+            stream.note_fields(record.record)
         stream.counts.unread_times += draft.has_unread_time
-        version = draft.version or mapped.version
-        record = OpenRecord(mapped, draft, version, draft.reason)
         if self.ledger.buffer.claims:
             self._outdated.note(self.identity, record)
         stream.counts.replayed += dead_letter is not None
         if dead_letter is not None and self.identity.is_superseded(record):
-            self.closing.close(mapped)
-            self._count(mapped, Outcome.SUPERSEDED, _SUPERSEDED)
+            self.closing.close(record)
+            self._count(record, Outcome.SUPERSEDED, _SUPERSEDED)
         elif draft.outcome is Outcome.INVALID:
             self._refuse(record)
         elif draft.outcome is Outcome.FILTERED:
-            if not mapped.mapping.is_left_out:
-                self.closing.add(mapped)
+            if not record.mapping.is_left_out:
+                self.closing.add(record)
                 for decided in self.identity.filtered(record):
                     self._apply(decided)
-            self._count(mapped, draft.outcome, draft.reason)
+            self._count(record, draft.outcome, draft.reason)
         else:
             if dead_letter is None:
                 self._note_valid(stream.schema.name)
@@ -157,17 +155,16 @@ class RecordOutcomes:
     def _apply(self, decided: Decided) -> None:
         """Apply a decision, which may be on a record that waited until now."""
         record, action = decided.record, decided.step.action
-        mapped = record.mapped
-        mapped.stream.counts.sharing += decided.sharing
+        record.stream.counts.sharing += decided.sharing
         if action is RecordAction.HOLD:
             self._wait(record)
             return
         if action is RecordAction.SEND:
-            self.closing.replayed.add(mapped.dead_letter)
+            self.closing.replayed.add(record.dead_letter)
             self._send(record, decided)
             return
         if decided.step is REJECTED:  # it has a dead letter
-            self.closing.add_failed(mapped)
+            self.closing.add_failed(record)
             self.ledger.buffer.read_again(decided.version)
         claim = self._outdated.repeated(decided)
         is_new = decided.step is NOT_ANOTHER or decided.step is OLDER
@@ -177,7 +174,7 @@ class RecordOutcomes:
             if self.settings.dry_run:
                 self.recovered(claim, Outcome.PENDING)
             return
-        checks = self._checks_of(mapped.stream) if is_new else None
+        checks = self._checks_of(record.stream) if is_new else None
         is_baseline = is_new and record.draft.outcome is Outcome.BASELINED
         if checks is not None and (is_baseline or checks.is_allowed):
             self.ledger.buffer.settle(decided.version, Outcome.BASELINED)
@@ -185,10 +182,10 @@ class RecordOutcomes:
             self._finish(record, Outcome.BASELINED, "")
         elif decided.step is NOT_ANOTHER and checks is not None and checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
-        elif decided.step is OLDER and mapped.dead_letter is None:
+        elif decided.step is OLDER and record.dead_letter is None:
             self._supersede(record, decided.step.reason)
         else:
-            self.closing.close(mapped)
+            self.closing.close(record)
             self._finish(record, Outcome[action.name], decided.step.reason)
 
     def recovered(self, number: int, outcome: Outcome) -> None:
@@ -202,42 +199,42 @@ class RecordOutcomes:
         if outcome is Outcome.PENDING:
             self._finish(record, outcome, "the request of an earlier run is open")
         else:
-            self.closing.close(record.mapped)
+            self.closing.close(record)
             self._finish(record, Outcome.DUPLICATE, "")
 
-    def _supersede(self, record: OpenRecord, reason: str) -> None:
+    def _supersede(self, record: MappedRecord, reason: str) -> None:
         """Settle a state that is older than the last one, or let it wait."""
-        checks = self._checks_of(record.mapped.stream)
+        checks = self._checks_of(record.stream)
         record.is_superseded, record.reason = True, reason
         self._wait(record)
-        is_expected = record.mapped.mapping.bulk_changes == "expected"
+        is_expected = record.mapping.bulk_changes == "expected"
         if checks.superseded(record, is_expected=is_expected, now=time.monotonic()):
             self._leave([record])
         self._set_aside(checks)
 
-    def _send(self, record: OpenRecord, decided: Decided) -> None:
+    def _send(self, record: MappedRecord, decided: Decided) -> None:
         """Put a record's signal into the queue, or settle it without a request."""
-        mapped, outcome = record.mapped, record.draft.outcome
         version, buffer = decided.version, self.ledger.buffer
+        outcome = record.draft.outcome
         if outcome in {Outcome.BASELINED, Outcome.TOO_OLD}:
             buffer.settle(version, outcome)
             self._finish(record, outcome, "")
             return
-        checks = self._checks_of(mapped.stream)
+        checks = self._checks_of(record.stream)
         if checks.fired:
             self._finish(record, Outcome.PENDING, _SET_ASIDE)
             return
         self._wait(record)
-        may_leave = mapped.dead_letter is not None or checks.admit(
+        may_leave = record.dead_letter is not None or checks.admit(
             record,
             is_changed=decided.changes_earlier(buffer.run, is_first=checks.is_first),
-            other=mapped.key if mapped.key in self.identity.others else None,
-            is_expected=mapped.mapping.bulk_changes == "expected",
+            other=record.key if record.key in self.identity.others else None,
+            is_expected=record.mapping.bulk_changes == "expected",
             sample=checks.sample_of(
                 version,
                 lambda: record.digests,
                 is_new=decided.latest is None,
-                is_once=mapped.mapping.send == "once",
+                is_once=record.mapping.send == "once",
             ),
             now=time.monotonic(),
         )
@@ -259,7 +256,7 @@ class RecordOutcomes:
             self._compare(checks)
         self._set_aside(checks)
 
-    def _checks_of(self, stream: Stream) -> StreamChecks[OpenRecord]:
+    def _checks_of(self, stream: Stream) -> Checks:
         """Return the checks of a stream, made at its first signal."""
         name = stream.schema.name
         if name not in self._checks:
@@ -273,14 +270,14 @@ class RecordOutcomes:
         if not self.settings.is_partial:
             self.ledger.buffer.remember(stream.number, stream.new_mappings)
 
-    def _compare(self, checks: StreamChecks[OpenRecord]) -> None:
+    def _compare(self, checks: Checks) -> None:
         """Compare the first records of a new identity, and let them leave."""
         compare_identity(checks, self._streams[checks.stream], self.ledger)
         if not checks.fired:
             self._remember(self._streams[checks.stream])
             self._leave(checks.taken())
 
-    def _set_aside(self, checks: StreamChecks[OpenRecord]) -> None:
+    def _set_aside(self, checks: Checks) -> None:
         """Keep back the waiting records, if a check has fired."""
         if checks.fired is None:
             return
@@ -305,11 +302,11 @@ class RecordOutcomes:
     def let_go(self, now: float, *, is_full: bool) -> None:
         """Let the signals leave that waited long enough for the end of the input."""
         is_full |= self._bytes >= _WAITING_BYTES
-        due = partial(StreamChecks[OpenRecord].due, now=now, is_full=is_full)
+        due = partial(Checks.due, now=now, is_full=is_full)
         self._end_waits(due, compares=is_full)
         if self._bytes >= _WAITING_BYTES:
             for record in self.identity.held:
-                self._checks_of(record.mapped.stream).fire_full()
+                self._checks_of(record.stream).fire_full()
             self._release()
 
     def _end_waits(self, of: Leaving, *, compares: bool) -> None:
@@ -324,7 +321,7 @@ class RecordOutcomes:
     def end_of_input(self) -> None:
         """Decide on everything that waited for the end of the input."""
         self._release()
-        self._end_waits(StreamChecks.end_of_input, compares=True)
+        self._end_waits(Checks.end_of_input, compares=True)
         self._is_whole = True
 
     def _release(self) -> None:
@@ -332,7 +329,7 @@ class RecordOutcomes:
         released = self.identity.release()
         for record, step in ((decided.record, decided.step) for decided in released):
             if step is NOT_ANOTHER and record.draft.outcome is not Outcome.BASELINED:
-                self._checks_of(record.mapped.stream).another_person()
+                self._checks_of(record.stream).another_person()
         for decided in released:
             self._apply(decided)
 
@@ -370,7 +367,7 @@ class RecordOutcomes:
         for record in chain(held, *(one.kept_back() for one in self._checks.values())):
             self._finish(record, Outcome.PENDING, "not reached")
 
-    def _leave(self, records: Iterable[OpenRecord]) -> None:
+    def _leave(self, records: Iterable[MappedRecord]) -> None:
         """Let records have the outcome that they waited for."""
         for record in records:
             if record.signal is not None:
@@ -383,11 +380,11 @@ class RecordOutcomes:
                 self._add_dead_letter(record)
             self._finish(record, outcome, record.reason)
 
-    def _refuse(self, record: OpenRecord) -> None:
+    def _refuse(self, record: MappedRecord) -> None:
         """Make a dead letter of an invalid record, at once or once others are valid."""
-        checks = self._checks_of(record.mapped.stream)
+        checks = self._checks_of(record.stream)
         self._wait(record)
-        if record.mapped.dead_letter is not None or checks.invalid(record):
+        if record.dead_letter is not None or checks.invalid(record):
             self._leave([record])
         self._set_aside(checks)
 
@@ -402,19 +399,19 @@ class RecordOutcomes:
         if checks := self._checks.get(stream):
             self._leave(checks.valid(times))
 
-    def _wait(self, record: OpenRecord) -> None:
+    def _wait(self, record: MappedRecord) -> None:
         """Keep STATE before a record."""
         if not record.number:
             record.number = self.checkpoint.open()
             self.report.signals += 1
-            record.size = 6_000 + 4 * len(record.mapped.record.text or b"")
+            record.size = 6_000 + 4 * len(record.record.text or b"")
             self._bytes += record.size
 
-    def _finish(self, record: OpenRecord, outcome: Outcome, reason: str) -> None:
+    def _finish(self, record: MappedRecord, outcome: Outcome, reason: str) -> None:
         """Count the outcome of a record, and let STATE pass unless it is pending."""
-        self.closing.repeat(record.mapped, outcome)
+        self.closing.repeat(record, outcome)
         if outcome in {Outcome.PENDING, Outcome.BASELINED}:
-            self.identity.others.discard(record.mapped.key)  # no check counts it now
+            self.identity.others.discard(record.key)  # no check counts it now
         self.report.signals += not record.number  # else counted when it began to wait
         if record.signal is not None:
             self._drop(record.signal)
@@ -423,26 +420,26 @@ class RecordOutcomes:
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
         request = record.draft.text if outcome is Outcome.WOULD_SEND else b""
-        self.report.count(record.mapped.stream.schema.name, outcome, reason)
-        self.observe(record.mapped, outcome, reason, request)
+        self.report.count(record.stream.schema.name, outcome, reason)
+        self.observe(record, outcome, reason, request)
 
     def _drop(self, signal: QueuedSignal) -> None:
         self.queue.finish(signal)
         self.ledger.buffer.finish(signal.number, Outcome.PENDING)
 
-    def _add_dead_letter(self, record: OpenRecord) -> None:
-        self.closing.add_failed(record.mapped)
+    def _add_dead_letter(self, record: MappedRecord) -> None:
+        self.closing.add_failed(record)
         self.ledger.buffer.add_dead_letter(record.as_dead_letter(self.settings))
 
-    def _count(self, mapped: MappedRecord, outcome: Outcome, reason: str) -> None:
+    def _count(self, record: MappedRecord, outcome: Outcome, reason: str) -> None:
         self.report.signals += 1
-        self.report.count(mapped.stream.schema.name, outcome, reason)
-        self.observe(mapped, outcome, reason)
+        self.report.count(record.stream.schema.name, outcome, reason)
+        self.observe(record, outcome, reason)
 
     def observe(
-        self, mapped: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
+        self, record: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
     ) -> None:
         """Show a record's outcome to the observer."""
         if self.observer is not None:
-            seen = mapped.stream, mapped.mapping, mapped.record.fields
+            seen = record.stream, record.mapping, record.record.fields
             self.observer.decided(Observation(*seen, outcome, reason, request))

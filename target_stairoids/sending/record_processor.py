@@ -38,7 +38,6 @@ from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     FOREIGN,
-    Draft,
     MappedRecord,
     draft_of,
     known_outcome,
@@ -142,8 +141,8 @@ class RecordProcessor:
         items, self._block = self._block, []
         if self._has_opt_outs:
             items, opt_outs = apply_opt_outs(items, self.suppression)
-            for mapped, draft in opt_outs:
-                self.outcomes.end_opt_out(mapped, draft)
+            for opt_out in opt_outs:
+                self.outcomes.end_opt_out(opt_out)
         if has_data := not self.suppression.by_data.is_empty():
             mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
@@ -204,8 +203,8 @@ class RecordProcessor:
         same = self._same_in(records, changed, often, people)
         known = people.keys() | same.keys()
         others = [r for r in records if r.key in changed and r not in known]
-        drafts = self._drafts_of(others, changed)
-        settled = same | _kept_back(drafts, changed, often)
+        self._draft(others, changed)
+        settled = same | _kept_back(others, changed, often)
         self.outcomes.note_settled(settled)
         for item in items:
             if isinstance(item, str):
@@ -217,7 +216,7 @@ class RecordProcessor:
             elif item in people:
                 self.outcomes.note_sharing(item, people[item])
             else:
-                self.outcomes.decide(item, drafts[item])
+                self.outcomes.decide(item)
         return None
 
     def _same_in(
@@ -300,11 +299,10 @@ class RecordProcessor:
             self.outcomes.count_duplicates(name, mapping, known)
         return others if self.outcomes.observer is None else items
 
-    def _drafts_of(
+    def _draft(
         self, items: list[MappedRecord], latest: dict[Key, Latest | None]
-    ) -> dict[MappedRecord, Draft]:
-        """Return the signals of records; the write buffer learns their states."""
-        drafts: dict[MappedRecord, Draft] = {}
+    ) -> None:
+        """Make the signals of records; the write buffer learns their states."""
         people: set[Key] = set()
         known: list[Version] = []
         read: set[Key] = set()
@@ -316,7 +314,7 @@ class RecordProcessor:
             read.add(item.key)
             if draft.outcome is Outcome.FILTERED and (is_sent or is_shared):
                 draft = replace(draft, version=version_with_person(item))
-            drafts[item] = draft
+            item.add_draft(draft)
             if draft.outcome is Outcome.BASELINED and draft.signal is not None:
                 self.baselined.add((draft.signal.source, draft.signal.type))
             version = draft.version
@@ -338,7 +336,6 @@ class RecordProcessor:
         if people or known:
             latest_of_people = self.ledger.latest_of(people)
             self.ledger.buffer.also_know(latest_of_people, self.ledger.states_of(known))
-        return drafts
 
     def _compare_keys(self, stream: Stream, read: Container[Key]) -> None:
         """Set a stream aside if the ledger knows its new records under other keys.
@@ -377,16 +374,15 @@ class RecordProcessor:
 
 
 def _kept_back(
-    drafts: Mapping[MappedRecord, Draft],
+    items: Iterable[MappedRecord],
     latest: Mapping[Key, Latest | None],
     often: Mapping[Key, int],
 ) -> dict[MappedRecord, SettledRecord]:
     """Return the first states that are not sent on purpose, with the facts for them."""
     return {
-        item: (draft.version, None, draft.outcome)
-        for item, draft in drafts.items()
-        if draft.outcome in _KEPT_BACK
-        and draft.version is not None
+        item: (item.version, None, item.draft.outcome)
+        for item in items
+        if item.draft.outcome in _KEPT_BACK
         and latest[item.key] is None
         and often[item.key] == 1
         and item.dead_letter is None

@@ -35,7 +35,7 @@ from target_stairoids.mapping.signal import names_in
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity
 from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
-from target_stairoids.sending.record_decision import OpenRecord
+from target_stairoids.sending.record_decision import MappedRecord
 from target_stairoids.settings import Settings
 
 
@@ -139,10 +139,9 @@ class OutdatedClaims:
     def __post_init__(self) -> None:
         self._numbers: dict[int, int] = {}  # of the claim -> in the checkpoint
 
-    def note(self, identity: Identity, record: OpenRecord) -> None:
+    def note(self, identity: Identity, record: MappedRecord) -> None:
         """Note a record before the decision on it, while a claim is open."""
-        mapped = record.mapped
-        if mapped.dead_letter is not None:
+        if record.dead_letter is not None:
             return
         version, _ = identity.placed(record)
         if (signal := self._signal_of(version)) is None:
@@ -152,7 +151,7 @@ class OutdatedClaims:
             return
         if differ(version, claimed):
             # With `once`, a changed address is no reason for another signal.
-            is_once = mapped.mapping.send == "once"
+            is_once = record.mapping.send == "once"
             is_outdated = not is_once and not identity.has_read(version.record_key)
         else:
             is_outdated = record.draft.outcome in {Outcome.FILTERED, Outcome.INVALID}
@@ -171,7 +170,7 @@ class OutdatedClaims:
         is_superseded = decided.step.action is RecordAction.SUPERSEDED
         if signal and latest and not is_superseded and not is_older(version, latest):
             content = signal.claim.version.content_digest
-            is_once = decided.record.mapped.mapping.send == "once"
+            is_once = decided.record.mapping.send == "once"
             signal.is_outdated &= not is_once and version.content_digest != content
         return self.buffer.open_claim(version.key)
 
