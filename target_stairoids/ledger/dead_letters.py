@@ -236,15 +236,3 @@ def dead_letters_of(
     for block in blocks(sorted({*ids}), PARAMETERS // 2):
         found += ledger.rows(query.where(dead_letters.c.id.in_(block)))
     return found[:limit]
-
-
-def replayable(ledger: Ledger, ids: Collection[int] = ()) -> list[Row[Any]]:
-    """Return id, attempts, key and outcome of all but the `unknown` ones.
-
-    With `ids`, these only, with their records.
-    """
-    of = dead_letters.c
-    columns: list[Any] = [of.id, of.attempts, of.entity, of.mapping, of.outcome]
-    query = in_scope(ledger.scope, dead_letters, *columns, *[of.record] * bool(ids))
-    query = query.where(of.outcome != Outcome.UNKNOWN)
-    return ledger.rows(query.where(of.id.in_(ids)) if ids else query)

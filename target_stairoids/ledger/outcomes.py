@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec.structs import astuple, replace
@@ -14,12 +13,11 @@ from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
     Outcome,
-    differ,
     latest_after,
 )
-from target_stairoids.dedup.order import is_replaced
 from target_stairoids.ledger import lookup
-from target_stairoids.ledger.schema import dead_letters, latest, settled, signals
+from target_stairoids.ledger.closing import close_with_signals
+from target_stairoids.ledger.schema import latest, settled, signals
 from target_stairoids.ledger.structs import LatestRow, SettledVersion
 from target_stairoids.ledger.transaction import END_CLAIM, Transaction
 
@@ -35,23 +33,12 @@ _TOUCH_LATEST = (
     f"UPDATE {latest.name} SET bookmark_value = ?, text_digest = ?"  # noqa: S608 - names of our own table
     f" WHERE entity = ? AND mapping = ? AND {_IS_SAME}"
 )
-_DELETE_DEAD_LETTER = f"DELETE FROM {dead_letters.name} WHERE id = ?"  # noqa: S608 - same
 _LOG = lookup.insert_text(signals, signals.c.keys()[1:])
 #: Stream, JSON text, ids of signal, account and contact, key values, digest of the
 #: person's address, time.
 LoggedSignal = tuple[
     int, bytes, Sequence[str | None], str | None, bytes | None, str | None
 ]
-
-
-class _DeadLetter(NamedTuple):
-    id: int
-    state_digest: bytes
-    outcome: str
-    bookmark_value: str | None
-    read_order: int
-    email: bytes | None
-    domain: bytes | None
 
 
 def write_outcomes(
@@ -73,43 +60,7 @@ def write_outcomes(
     log(transaction, logged)
     claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]
     transaction.execute(END_CLAIM, claimed)
-    _close_dead_letters(transaction, accepted_now)
-
-
-def _close_dead_letters(
-    transaction: Transaction, accepted: Collection[SettledVersion]
-) -> None:
-    """Delete the dead letters that end with accepted signals."""
-    found: defaultdict[Key, list[_DeadLetter]] = defaultdict(list)
-    entities = {item.version.record_key[0] for item in accepted}
-    columns = "entity", "mapping", *_DeadLetter._fields
-    rows = lookup.rows_in(
-        transaction.connection, dead_letters.c.entity, columns, entities
-    )
-    for entity, mapping, *row in rows:
-        found[entity, mapping].append(_DeadLetter(*row))
-    ended = [
-        (dead_letter.id,)
-        for item in accepted
-        for dead_letter in found[item.version.record_key]
-        if _ends(item, dead_letter)
-    ]
-    transaction.execute(_DELETE_DEAD_LETTER, ended)
-
-
-def _ends(item: SettledVersion, of: _DeadLetter) -> bool:
-    """Return whether a dead letter of a record ends with an accepted signal of it."""
-    version = item.version
-    if of.state_digest == version.state_digest or of.outcome == Outcome.UNKNOWN:
-        return of.state_digest == version.state_digest
-    person = of.email or of.domain
-    is_shared = version.key != version.record_key
-    is_same = person is not None and person == (version.email or version.domain)
-    if differ(of, version) or (is_shared and not is_same):
-        return False
-    if item.is_once:
-        return is_same or of.read_order < version.read_order
-    return is_replaced(of, version)
+    close_with_signals(transaction, accepted_now)
 
 
 def log(transaction: Transaction, accepted: Collection[LoggedSignal]) -> None:

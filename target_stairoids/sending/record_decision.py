@@ -36,6 +36,7 @@ from target_stairoids.dedup.record import (
 )
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.ledger.structs import Claim, DeadLetter
+from target_stairoids.mapping.people_and_companies import is_domain, is_email
 from target_stairoids.mapping.privacy import is_deleted
 from target_stairoids.mapping.schema import chosen
 from target_stairoids.sending.queue import QueuedSignal, lanes_of
@@ -185,6 +186,15 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
         """The columns of its key that are null or empty."""
         names = self.mapping.key
         return {n for n in names if is_null_key([value_at(self.record.key, n)])}
+
+    @property
+    def person(self) -> bytes | None:
+        """The digest of its person's address, else of its domain; None if unknown."""
+        with contextlib.suppress(InvalidSignalError):
+            name = next(iter(self.mapping.names(self.record.fields)), "")
+            if is_email(name) or is_domain(name):
+                return person_digest(self.stream.secret, name)
+        return None
 
     @property
     def mark(self) -> bytes:

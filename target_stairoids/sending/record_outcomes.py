@@ -25,7 +25,7 @@ from target_stairoids.reporting.report import Report
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity, SettledRecord
 from target_stairoids.sending.observer import Observation, Observer
-from target_stairoids.sending.opt_outs import FilteredRecords
+from target_stairoids.sending.opt_outs import Closing
 from target_stairoids.sending.queue import QueuedSignal, SendQueue
 from target_stairoids.sending.record_decision import MappedRecord
 from target_stairoids.sending.recovery import OutdatedClaims
@@ -63,7 +63,7 @@ class RecordOutcomes:
         self._streams, self._refused = dict[str, Stream](), set[str]()
         self._valid: Counter[str] = Counter()
         self.set_aside: dict[str, str] = {}
-        self.closing = FilteredRecords(self.ledger, self.queue)
+        self.closing = Closing(self.ledger, self.queue)
         self.cut: frozenset[str] = frozenset()
         self._is_whole, self._bytes = False, 0  # of records that wait outside the queue
 

@@ -921,6 +921,11 @@ def dead_letters_left(target: TargetUnderTest) -> int:
     return signals(target, "dead-letters", "export").stdout.count('"RECORD"')
 
 
+def listed(target: TargetUnderTest) -> list[str]:
+    listing = signals(target, "dead-letters", "list", "--format", "json")
+    return listing.stdout.splitlines()
+
+
 @on_both_connectors
 def test_dead_letter_closes_when_a_newer_version_of_its_record_is_accepted(
     sandbox: Sandbox, target: TargetUnderTest
@@ -999,12 +1004,19 @@ def test_dead_letter_stays_when_an_older_state_is_accepted(
 @pytest.mark.parametrize("later", ["2026-01-01", "2026-01-03"])
 @pytest.mark.parametrize("bookmark", ["updated_at", None])
 @pytest.mark.parametrize("column", ["plan", "updated_at"])
+@pytest.mark.parametrize("company", [{}, {"domain": "acme.example"}])
 def test_dead_letter_closes_when_its_row_returns_to_the_state_that_was_sent(
-    target: TargetUnderTest, later: str, bookmark: str | None, column: str
+    target: TargetUnderTest,
+    later: str,
+    bookmark: str | None,
+    column: str,
+    company: dict[str, str],
 ) -> None:
     target.config["signals"] = [{"stream": "trials", "ignore_changes": ["updated_at"]}]
-    schema = a_schema(plan="string", updated_at="string", bookmark=bookmark)
-    row = {"plan": "a", "updated_at": "2026-01-01"}
+    schema = a_schema(
+        plan="string", updated_at="string", domain="string", bookmark=bookmark
+    )
+    row = {"plan": "a", "updated_at": "2026-01-01", **company}
     target.run(schema, a_record(1, **row))
     bad = {**row, "updated_at": "2026-01-02"} if column == "updated_at" else row
     target.run(schema, a_record(1, **bad, email="broken"))
@@ -1309,24 +1321,49 @@ def test_dead_letter_closes_when_its_person_opts_out_in_the_same_run(
     assert dead_letters_left(target) == 0
 
 
+@pytest.mark.parametrize("keep_records", [True, False])
 @pytest.mark.parametrize("others", [1, 0], ids=["both are read", "one is read"])
 @pytest.mark.parametrize("out", ["ann", "bob"])
 def test_dead_letter_of_a_shared_key_closes_when_its_own_person_opts_out(
-    sandbox: Sandbox, target: TargetUnderTest, out: str, others: int
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    out: str,
+    others: int,
+    keep_records: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    target.config["signals"] = [{"stream": "trials"}]
+    target.config |= {"signals": [{"stream": "trials"}], "keep_records": keep_records}
     schema = a_schema(unsubscribed="boolean")
     rows = {n: a_record(1, email=f"{n}@{n}.com", unsubscribed=False) for n in PEOPLE}
     late = Fault(kind="status", status=422, containing="ann@")
     sandbox.faults.set([late])
     target.run(schema, *rows.values())
-    assert dead_letters_left(target) == 1
+    assert len(listed(target)) == 1
 
     gone = a_record(1, email=f"{out}@{out}.com", unsubscribed=True)
     rest = [row for name, row in rows.items() if name != out]
     target.run(schema, gone, *rest[:others])
 
-    assert dead_letters_left(target) == (0 if out == "ann" else 1)
+    assert len(listed(target)) == (0 if out == "ann" else 1)
+
+
+@pytest.mark.parametrize("keep_records", [True, False])
+@pytest.mark.parametrize("email", ["ann@acme.example", None])
+def test_dead_letter_stays_if_another_person_with_its_key_opts_out(
+    sandbox: Sandbox,
+    target: TargetUnderTest,
+    email: str | None,
+    keep_records: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    target.config |= {"signals": [{"stream": "trials"}], "keep_records": keep_records}
+    schema = a_schema(domain="string", unsubscribed="boolean")
+    company = {"domain": "acme.example"}
+    sandbox.faults.add(Fault(kind="status", status=422, count=1))
+    target.run(schema, a_record(1, email=email, unsubscribed=False, **company))
+
+    bob = a_record(1, email="bob@acme.example", unsubscribed=True, **company)
+    target.run(schema, bob)
+
+    assert len(listed(target)) == 1
 
 
 PEOPLE = ["ann", "bob"]
