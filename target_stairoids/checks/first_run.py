@@ -81,12 +81,14 @@ class FirstRunCheck:
 
     Attributes:
         refused: Sources that a person must decide on.
+        signals: Of a rebuild, Stairoids' signals that are not in the ledger.
     """
 
     is_on: bool
     others: Collection[str]
     refused: set[str] = field(default_factory=set)
     failure: IncompleteError | None = None
+    signals: ListedSignals = field(default_factory=ListedSignals)
     _compared: dict[str, _Compared] = field(default_factory=dict)
     _warned: set[str] = field(default_factory=set)
 
@@ -155,7 +157,6 @@ class FirstRunCheck:
 class LedgerRebuild(FirstRunCheck):
     """Reads all of Stairoids' signals of a source before it decides on one of them."""
 
-    signals: ListedSignals = field(default_factory=ListedSignals)  # not in the ledger
     _next: dict[str, str | None] = field(default_factory=dict)
     _pages: defaultdict[str, Pages] = field(default_factory=partial(defaultdict, Pages))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 
 from stairoids_common.text import as_code, counted
 from target_stairoids.api.worker_pool import readable
-from target_stairoids.checks import first_run
+from target_stairoids.checks.first_run import NOT_CHECKED, held_back_reason
 from target_stairoids.checks.stop import GRACE_SECONDS, UNPROVED, Stop
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Outcome
@@ -227,20 +227,13 @@ class Run:
     @property
     def unexplained(self) -> int:
         """The number of Stairoids' signals that a rebuild found in no record."""
-        check = self._scheduler.check
-        return (
-            check.signals.unexplained
-            if isinstance(check, first_run.LedgerRebuild)
-            else 0
-        )
+        return self._scheduler.check.signals.unexplained
 
     def _set_aside(self) -> list[str]:
         """Return the reasons why a person must decide on streams and sources."""
         texts = [*self._outcomes.set_aside.values()]
         if held_back := self._scheduler.held_back:
-            texts.append(
-                first_run.held_back_reason({source for source, _ in held_back})
-            )
+            texts.append(held_back_reason({source for source, _ in held_back}))
         return texts
 
     def is_forgiven(self, failure: BaseException | None) -> bool:
@@ -338,9 +331,7 @@ class Run:
                 self._scheduler.account_for(self.records.baselined)
             self._ledger.flush()  # also without a STATE to emit
         elif self.report.outcomes[Outcome.WOULD_SEND]:
-            logger.info(
-                "First-run check: %s.", first_run.NOT_CHECKED.rpartition(". ")[0]
-            )
+            logger.info("First-run check: %s.", NOT_CHECKED.rpartition(". ")[0])
         self._checkpoint.emit_states(time.monotonic(), is_last=True)
 
     def _await_responses(self) -> None:
