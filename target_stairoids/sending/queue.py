@@ -53,7 +53,7 @@ class QueuedSignal:
         together: Other lookups that the response to this one decides as well.
         claimed: Monotonic time of the claim; infinity for the claim of a dead run.
         is_unclear: Whether a request may have been accepted without a response.
-        refusal: Why it must not be sent again, if its request was not accepted.
+        why_not_again: Why it must not be sent again, if its request was not accepted.
         is_outdated: Whether it is filtered instead of sent again.
         control: Id of a signal of the source that was accepted after that request. A
             list that shows it shows all signals of that request's time.
@@ -87,7 +87,7 @@ class QueuedSignal:
     claimed: float = math.inf
     is_unclear: bool = False
     may_look_up: bool = True
-    refusal: str = ""
+    why_not_again: str = ""
     is_outdated: bool = False
     control: str | None = None
     control_at: float = 0.0

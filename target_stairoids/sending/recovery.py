@@ -71,7 +71,7 @@ class Recovery:
         if known and known.until > self._end_of(claim):
             signal.control, signal.control_at = known.signal_id, signal.expires
         signal.may_look_up = not (hold := self._why_held(claim))
-        signal.refusal = hold or self._why_not_again(claim)
+        signal.why_not_again = hold or self._why_not_again(claim)
         self.unclear[signal.number] = signal
         return signal
 

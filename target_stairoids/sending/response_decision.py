@@ -174,7 +174,7 @@ def _decide_page(
         )
     if page.is_doubtful or signal.is_doubtful:
         action = unproved if is_last_lookup else ResponseAction.LOOK_AGAIN
-    elif signal.refusal:
+    elif signal.why_not_again:
         action = ResponseAction.GIVE_UP
     elif page.shows_control or signal.shows_control:
         action = ResponseAction.GIVE_UP if is_last_try else ResponseAction.SEND_AGAIN

@@ -328,7 +328,7 @@ class ResponseHandler:
         response: Response,
     ) -> None:
         claim, is_read = signal.claim, response.kind is ResponseKind.ACCEPTED
-        reason = signal.refusal or (_UNPROVED if is_read else response.reason)
+        reason = signal.why_not_again or (_UNPROVED if is_read else response.reason)
         if outcome is Outcome.UNKNOWN:
             self._note(signal, "held")
         dead_letters.add(
@@ -362,7 +362,7 @@ class ResponseHandler:
             was = Response(kind=ResponseKind.ACCEPTED, body=found)
             self.settle(signal, Outcome.ACCEPTED, "", was.ids, timestamp(was.moment))
         elif there.has_similar(text, None if signal.send == "once" else signal.ignored):
-            signal.refusal = SIMILAR
+            signal.why_not_again = SIMILAR
             self.leave_to_person(transaction, signal)
         else:
             self.finished.append((signal, Outcome.WOULD_SEND, NOT_THERE))
