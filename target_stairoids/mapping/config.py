@@ -15,7 +15,8 @@ import msgspec
 from msgspec import UNSET
 
 from stairoids_common.config_errors import WILDCARD, is_near, misspelt, suggestion
-from target_stairoids.exceptions import ConfigError
+from stairoids_common.text import as_code
+from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.expressions.paths import Path, path_text
 from target_stairoids.mapping.expressions.template import (
@@ -181,6 +182,21 @@ def check_any_match(
             f"`{stream}`, correct its name. Otherwise give `{stream}` a mapping of its "
             "own (`type: null` leaves it out), or end `signals` with one for `*`."
         )
+
+
+def check_keys(
+    stream: str, before: Iterable[CompiledMapping], now: Iterable[CompiledMapping]
+) -> None:
+    """Refuse another key in one input, which would make known records new ones."""
+    known = {mapping.name: mapping.key for mapping in before}
+    for mapping in now:
+        keys = [mapping.key, known.get(mapping.name, mapping.key)]
+        if {*keys[0]} != {*keys[1]}:
+            new, old = (" and ".join(map(as_code, key)) or "none" for key in keys)
+            raise MessageError(
+                f"The SCHEMA of stream {as_code(stream)} is wrong: its key is {new}, "
+                f"and was {old} before in this input."
+            )
 
 
 def unused_globs(items: Iterable[MappingItem], streams: Sequence[str]) -> list[str]:

@@ -226,6 +226,11 @@ class CompiledMapping:
     deleted_columns: tuple[str, ...] = ()
 
     @property
+    def makes_signals(self) -> bool:
+        """Whether records of the stream can become signals."""
+        return not self.is_left_out and self.suppress is None
+
+    @property
     def constant_source(self) -> str | None:
         """The source of all its signals; None if records decide on it."""
         template = compile_template(self.origins["source"].template, "source")

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from stairoids_common.text import as_code
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
@@ -79,15 +78,8 @@ class RecordProcessor:
         self._awaited = self.checkpoint.open()
 
     def stream(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Open a stream, and warn if it is left out.
-
-        `ConfigError` if a mapping is wrong, `MessageError` if its key was another one
-        before in this input.
-        """
-        before = self.streams.opened(schema.name)
+        """Open a stream, or raise the errors of `Streams.open`."""
         stream = self.streams.open(schema, message)
-        if before is not None and before.counts.taken and schema.source is None:
-            _check_keys(before, stream)
         self.outcomes.opened(stream)
         self.checkpoint.close(self._awaited)
         self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
@@ -410,16 +402,3 @@ def _until_broken(
             msg = f"Stream `{item.stream.schema.name}`: {error}"
             return items[:place], MessageError(msg)
     return items, None
-
-
-def _check_keys(before: Stream, stream: Stream) -> None:
-    """Raise `MessageError` if another key would make known records new ones."""
-    known = {mapping.name: mapping.key for mapping in before.maps}
-    for mapping in stream.maps:
-        keys = [mapping.key, known.get(mapping.name, mapping.key)]
-        if {*keys[0]} != {*keys[1]}:
-            now, was = (" and ".join(map(as_code, key)) or "none" for key in keys)
-            raise MessageError(
-                f"The SCHEMA of stream {as_code(stream.schema.name)} is wrong: its key "
-                f"is {now}, and was {was} before in this input."
-            )

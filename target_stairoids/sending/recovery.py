@@ -188,9 +188,7 @@ class OutdatedClaims:
 def _is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) -> bool:
     """Return whether the mapping of today makes the signal of a claim."""
     schema = schema_from(message)
-    source = settings.default_source
-    if schema.source is not None and settings.source is None:
-        source = schema.source
+    source = settings.source or schema.source or settings.default_source
     try:
         for mapping in mappings_for(schema, settings.signals, source):
             if mapping.name != claim.version.mapping or mapping.is_left_out:

@@ -25,7 +25,7 @@ from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OTHER_BASELINE, UNFINISHED, KnownMapping
 from target_stairoids.mapping import config
-from target_stairoids.mapping.expressions.paths import Path
+from target_stairoids.mapping.expressions.paths import Path, has_path
 from target_stairoids.mapping.privacy import privacy_warning
 from target_stairoids.mapping.schema import (
     DELETED_AT,
@@ -107,7 +107,7 @@ class Stream:
         """Note which fields of its mappings a record has."""
         self.counts.is_mapped = True
         if unseen := self.used - self.counts.seen:
-            self.counts.seen |= {path for path in unseen if _has(record.fields, path)}
+            self.counts.seen |= {p for p in unseen if has_path(record.fields, p)}
 
     @property
     def same_mappings(self) -> set[str]:
@@ -198,17 +198,6 @@ def _rename(*names: str, options: Sequence[str]) -> str:
     return shell_command("stairoids-signals ledger rename", *names, options=options)
 
 
-def _has(record: Mapping[str, Any], path: Path) -> bool:
-    value: Any = record
-    for part in path:
-        if isinstance(value, list):
-            return True  # items of lists differ
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
-
-
 class Streams:
     """The streams of a run; `ConfigError` if no stream can ever match a mapping.
 
@@ -230,52 +219,41 @@ class Streams:
         return self._streams.get(name)
 
     def open(self, schema: StreamSchema, message: Mapping[str, Any]) -> Stream:
-        """Compile the mappings of a SCHEMA message, or raise `ConfigError`."""
-        settings, name = self._settings, schema.name
-        config.check_brackets(name, settings.signals)
-        if name not in self._earlier:
-            config.check_spelling(name, settings.signals, self._streams)
-        source = settings.default_source
-        if schema.source is not None and settings.source is None:
-            source = schema.source  # dead letters keep the source they were made with
-        maps = config.mappings_for(schema, settings.signals, source)
-        if not all(mapping.is_left_out for mapping in maps):
-            seen = {*self._streams, *self._earlier}
-            config.check_any_match(name, settings.signals, seen)
+        """Compile the mappings of a SCHEMA message, and keep it in the ledger.
+
+        Before that, `ConfigError` if a mapping is wrong, and `MessageError` if its key
+        was another one before in this input.
+        """
+        settings, ledger, name = self._settings, self._ledger, schema.name
+        # Dead letters keep the source they were made with.
+        source = settings.source or schema.source or settings.default_source
+        maps = self._checked_maps(schema, source)
         kept = {**message, SOURCE_FIELD: source}
         if config.glob_of(name, settings.signals) is None:
             kept[INFERRED_FIELD] = True
-        number, identity = self._ledger.open_stream(name, kept)
-        known = queries.mappings_of(self._ledger, number)
-        senders = [m for m in maps if not m.is_left_out and m.suppress is None]
-        if any(m.send == "once" and not m.key for m in senders):
-            raise ConfigError(
-                f"Stream `{name}`: `send: once` needs a key, and the stream has none. "
-                "Name the columns that identify a record in `key` of its mapping."
-            )
+        number, identity = ledger.open_stream(name, kept)
+        known = queries.mappings_of(ledger, number)
+        fired = queries.fired_checks(ledger, name)
+        senders = [mapping for mapping in maps if mapping.makes_signals]
+        made = {m.name: _known_mapping(m, schema) for m in senders}
+        baselines = frozenset[str]()
+        if settings.remembers_all:
+            baselines = frozenset(made)
+        elif settings.first_run == "baseline":
+            ended = known.keys() - queries.unfinished_in(fired)
+            baselines = frozenset(made.keys() - ended)
         before = self._streams.get(name)
-        fired = queries.fired_checks(self._ledger, name)
-        unfinished = queries.unfinished_in(fired)
-        baselines = frozenset(
-            mapping.name
-            for mapping in senders
-            if settings.remembers_all
-            or (
-                settings.first_run == "baseline"
-                and (mapping.name not in known or mapping.name in unfinished)
-            )
-        )
-        stream = Stream(
+        stream = self._streams[name] = Stream(
             schema=schema,
             maps=maps,
             number=number,
-            secret=self._ledger.secret,
-            api_key=self._ledger.key_digest(settings.api_key),
+            secret=ledger.secret,
+            api_key=ledger.key_digest(settings.api_key),
             identity=identity,
             baselines=baselines,
             known=known,
             fired=fired,
-            made={m.name: _known_mapping(m, schema) for m in senders},
+            made=made,
             reader=RecordReader(
                 [mapping.key for mapping in maps],
                 [*schema.key_properties, *schema.order_columns, *DELETED_AT],
@@ -286,7 +264,6 @@ class Streams:
             layouts=self._layouts_for(schema),
             counts=StreamCounts() if before is None else before.counts,
         )
-        self._streams[name] = stream
         self._warn_once(w for mapping in maps for w in mapping.warnings)
         if settings.max_event_age_days is not None:
             self._warn_once(
@@ -296,6 +273,25 @@ class Streams:
                 if "occurred_at" not in mapping.origins
             )
         return stream
+
+    def _checked_maps(self, schema: StreamSchema, source: str) -> list[CompiledMapping]:
+        """Return the mappings of a SCHEMA that nothing refuses."""
+        name, items = schema.name, self._settings.signals
+        config.check_brackets(name, items)
+        if name not in self._earlier:
+            config.check_spelling(name, items, self._streams)
+        maps = config.mappings_for(schema, items, source)
+        if not all(mapping.is_left_out for mapping in maps):
+            config.check_any_match(name, items, {*self._streams, *self._earlier})
+        if any(m.makes_signals and m.send == "once" and not m.key for m in maps):
+            raise ConfigError(
+                f"Stream `{name}`: `send: once` needs a key, and the stream has none. "
+                "Name the columns that identify a record in `key` of its mapping."
+            )
+        before = self._streams.get(name)
+        if before is not None and before.counts.taken and schema.source is None:
+            config.check_keys(name, before.maps, maps)
+        return maps
 
     def _layouts_for(
         self, schema: StreamSchema

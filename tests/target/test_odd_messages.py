@@ -158,6 +158,30 @@ def test_records_with_another_key_in_one_input_are_not_sent_again(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "key", "send", "refusal"),
+    [
+        ([a_schema(), a_record(2)], ["email"], "on_change", "was `id` before"),
+        ([], [], "once", "`send: once` needs a key"),
+    ],
+)
+def test_ledger_keeps_no_schema_that_is_refused(
+    target: TargetUnderTest,
+    before: list[Message],
+    key: list[str],
+    send: str,
+    refusal: str,
+) -> None:
+    target.run(a_schema(plan="string"), a_record(plan=10**400))
+    mapping = {"stream": "trials", "send": send}
+
+    run = target.run(*before, a_schema(key=key), a_record(3), signals=[mapping])
+
+    exported = signals(target, "dead-letters", "export").stdout.splitlines()
+    assert refusal in run.error
+    assert json.loads(exported[0])["key_properties"] == ["id"]
+
+
 def test_order_of_key_columns_is_no_other_key(
     sandbox: Sandbox, target: TargetUnderTest
 ) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterator
-from typing import TypeVar
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, TypeVar
 
 from jinja2 import nodes
 
@@ -42,6 +42,18 @@ def path_text(path: Path) -> str:
     if all(re.fullmatch(r"[^\W\d]\w*", p) for p in parts) and parts[0] not in _RESERVED:
         return ".".join(parts)
     return RECORD + "".join(f"[{json.dumps(p, ensure_ascii=False)}]" for p in parts)
+
+
+def has_path(record: Mapping[str, Any], path: Path) -> bool:
+    """Return whether a record has a field at a path."""
+    value: Any = record
+    for part in path:
+        if isinstance(value, list):
+            return True  # items of lists differ
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 def reads_of(tree: nodes.Node, own: Container[str] = ()) -> Reads:
