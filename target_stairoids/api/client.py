@@ -248,12 +248,12 @@ class Client:
             made = self._local.made = _ThreadSession(self._signals_url, self._auth)
         return made
 
-    def post_signal(self, body: bytes) -> Response:
-        """Send one signal."""
-        request = self._of_thread.post.copy()
+    def post_signal(self, request: bytes) -> Response:
+        """Send one signal, whose request is JSON text."""
+        prepared = self._of_thread.post.copy()
         leave_by = time.monotonic() + 1.5 * self._timeout
-        request.prepare_body(_Body(body, leave_by=leave_by), None)
-        return self._send(request)
+        prepared.prepare_body(_Body(request, leave_by=leave_by), None)
+        return self._send(prepared)
 
     def list_signals(self, query: Mapping[str, str | int]) -> Response:
         """Read one page of signals."""

@@ -61,6 +61,7 @@ def add(transaction: Transaction, dead_letter: DeadLetter) -> None:
         "email": version.email,
         "domain": version.domain,
         "outcome": str(dead_letter.outcome),
+        "signal": dead_letter.request,
     }
     values["first_at"] = values["last_at"] = timestamp()
     row = tuple(values[name] for name in _COLUMNS)

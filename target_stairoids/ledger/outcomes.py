@@ -52,10 +52,10 @@ def write_outcomes(
     insert_settled(transaction, versions)
     accepted_now = [item for item in versions if item.outcome is Outcome.ACCEPTED]
     logged: list[LoggedSignal] = [
-        (v.stream, i.signal, i.ids, i.key_values, v.email, i.accepted_at)
+        (v.stream, i.request, i.ids, i.key_values, v.email, i.accepted_at)
         for i in accepted_now
         for v in (i.version,)
-        if i.signal
+        if i.request
     ]
     log(transaction, logged)
     claimed = [(*i.version.key, transaction.run) for i in versions if i.is_claimed]

@@ -24,6 +24,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A signal in flight. After a crash, the next run continues from it.
 
     Attributes:
+        request: The JSON text that is sent. The ledger's column is `signal`.
         record: The RECORD's JSON text, for a dead letter.
         key_values: The record's key as a JSON array, or the digest of that.
         dead_letter: The dead letter that a person sends again, if it is one.
@@ -34,7 +35,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     version: Version
     stream_name: str
-    signal: bytes
+    request: bytes
     record: bytes
     key_values: str | None = None
     dead_letter: int | None = None
@@ -51,7 +52,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         ids: Stairoids' ids of the signal, its account and its contact, if known.
         accepted_at: RFC 3339; None for now.
-        signal: The request's JSON text; empty if there was none.
+        request: Its JSON text; empty if there was none.
         is_claimed: Whether this run's claim on the entity ends with it.
         is_once: Whether it is the only signal of its record and person.
         run: The run that read its record, if it is not this one; 0 for this run.
@@ -61,7 +62,7 @@ class SettledVersion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome
     run: int = 0
     ids: tuple[str | None, str | None, str | None] = (None, None, None)
-    signal: bytes = b""
+    request: bytes = b""
     key_values: str | None = None
     accepted_at: str | None = None
     is_claimed: bool = True
@@ -118,7 +119,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: Outcome
     reason: str
     record: bytes
-    signal: bytes | None = None
+    request: bytes | None = None
     key_values: str | None = None
     request_id: str | None = None
     attempts: int = 1
@@ -176,4 +177,5 @@ def claim_from(row: Any) -> Claim:  # noqa: ANN401 - a row of `claims`
     fields = Version.__struct_fields__
     version = {name: values.pop(name) for name in fields if name in values}
     known = Version(key=(entity, mapping), record_key=record_key, **version)
+    values["request"] = values.pop("signal")
     return Claim(version=known, **values)

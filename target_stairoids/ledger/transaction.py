@@ -97,6 +97,7 @@ class Transaction:
         for claim in wanted:
             (entity, mapping), of_record = claim.version.key, claim.version.record_key
             its = {"entity": entity, "mapping": mapping, "record_entity": of_record[0]}
+            its |= {"signal": claim.request}
             values = asdict(claim) | asdict(claim.version) | its | noted
             rows.append([values[name] for name in _CLAIMED])
         ours = set[Sequence[Any]]()
@@ -160,7 +161,7 @@ class Transaction:
 
     def count_equal_claims(self, claim: Claim) -> int:
         """Return how many claims on other entities have the same request."""
-        is_equal = (claims.c.signal == claim.signal) & ~_claims_of(claim.version)
+        is_equal = (claims.c.signal == claim.request) & ~_claims_of(claim.version)
         query = sa.select(sa.func.count()).select_from(claims).where(is_equal)
         return self.connection.scalar(query) or 0
 

@@ -107,7 +107,7 @@ class QueuedSignal:
     @property
     def size(self) -> int:
         """Bytes of its request and record."""
-        return len(self.claim.signal) + len(self.claim.record)
+        return len(self.claim.request) + len(self.claim.record)
 
     @property
     def is_open(self) -> bool:
@@ -158,7 +158,7 @@ class QueuedSignal:
 
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:
     """Return the source and the type of a signal."""
-    return signal.source, type_of(signal.claim.signal)
+    return signal.source, type_of(signal.claim.request)
 
 
 def lanes_of(
@@ -233,7 +233,7 @@ class SendQueue:
     def requests_beside(self, signal: QueuedSignal) -> list[bytes]:
         """Return the other requests that Stairoids may have accepted."""
         return [
-            other.claim.signal
+            other.claim.request
             for other in self.unfinished.values()
             if other is not signal and (other.is_unclear or other.claimed < math.inf)
         ]

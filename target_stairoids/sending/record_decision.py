@@ -62,7 +62,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         outcome: If the record's state is new. PENDING if its signal is to be sent.
         version: With content and person, if there is a signal.
-        text: The signal's request, as JSON text, if it is to be sent.
+        request: The JSON text of the signal's request, if it is to be sent.
         has_unread_time: Whether the signal lacks a time that could not be read.
     """
 
@@ -70,7 +70,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
     version: Version | None = None
     signal: Signal | None = None
-    text: bytes = b""
+    request: bytes = b""
     has_unread_time: bool = False
     is_mapped: bool = True
 
@@ -250,7 +250,7 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
             claim=Claim(
                 version=version,
                 stream_name=self.stream.schema.name,
-                signal=self.draft.text,
+                request=self.draft.request,
                 record=kept,
                 key_values=key,
                 dead_letter=self.dead_letter,

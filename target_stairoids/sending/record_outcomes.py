@@ -419,7 +419,7 @@ class RecordOutcomes:
             self._bytes -= record.size
         if record.number and outcome is not Outcome.PENDING:
             self.checkpoint.close(record.number)
-        request = record.draft.text if outcome is Outcome.WOULD_SEND else b""
+        request = record.draft.request if outcome is Outcome.WOULD_SEND else b""
         self.report.count(record.stream.schema.name, outcome, reason)
         self.observe(record, outcome, reason, request)
 

@@ -318,7 +318,7 @@ class RecordProcessor:
             if last is not None:
                 known.append(version)
             elif (
-                draft.text
+                draft.request
                 and item.stream.counts.compared < SAMPLE
                 and item.may_be_rekeyed
             ):

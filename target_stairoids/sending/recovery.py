@@ -116,7 +116,7 @@ class Recovery:
 
     def _why_not_again(self, claim: Claim) -> str:
         """Return why a signal must not be sent again; empty if it may."""
-        if self.suppression.hidden({claim.signal: names_in(claim.signal)}):
+        if self.suppression.hidden({claim.request: names_in(claim.request)}):
             return "no response, and its person or company is suppressed now"
         message = queries.schema_of(self.ledger, claim.version.stream)
         if _is_made_again(claim, message, self.settings):
@@ -197,7 +197,7 @@ def _is_made_again(claim: Claim, message: dict[str, Any], settings: Settings) ->
                 return True
             record = json_value(claim.record or b"{}")
             made = mapping.signal_from(record).checked_text()
-            return not mapping.why_filtered(record) and made == claim.signal
+            return not mapping.why_filtered(record) and made == claim.request
     except (ConfigError, InvalidSignalError, MessageError):
         pass
     return False
@@ -218,7 +218,7 @@ def recovered_signal(
         lookup_delay: Seconds after which a request can no longer be accepted.
         longest_wait: Seconds that a claimed signal may have waited before it left.
     """
-    signal = msgspec.json.decode(claim.signal)
+    signal = msgspec.json.decode(claim.request)
     account, contact = signal.get("account", {}), signal.get("contact", {})
     wait = lookup_delay
     if now is not None and not claim.attempted_at.startswith(OWN_CLOCK):

@@ -210,7 +210,7 @@ class ResponseHandler:
             signal.stage is not Stage.LOOK_UP
             or response.kind is not ResponseKind.ACCEPTED
             or signals is None
-            or not is_readable(claim.signal, signals)
+            or not is_readable(claim.request, signals)
         ):
             return None
         self.write_settled(transaction)  # ids of this step count as well
@@ -219,12 +219,12 @@ class ResponseHandler:
             if signal.recovered
             else self.clock.at(signal.claimed)
         )
-        found = alike(claim.signal, since, signals)
+        found = alike(claim.request, since, signals)
         for known in transaction.accepted_among(found):
             del found[known]
         if found:
             rivals = self.queue.requests_beside(signal)
-            found = without_rivals(claim.signal, found, signals, rivals)
+            found = without_rivals(claim.request, found, signals, rivals)
         equal = [signal_id for signal_id, is_equal in found.items() if is_equal]
         # Some may be the equal signals of other runs, which are in flight as well.
         others = transaction.count_equal_claims(claim) if equal else 0
@@ -339,7 +339,7 @@ class ResponseHandler:
                 outcome=outcome,
                 reason=reason,
                 record=claim.record,
-                signal=claim.signal,
+                request=claim.request,
                 key_values=claim.key_values,
                 request_id=response.request_id,
                 attempts=max(1, signal.attempts),
@@ -356,7 +356,7 @@ class ResponseHandler:
         self, transaction: Transaction, signal: QueuedSignal, there: ListedSignals
     ) -> None:
         """Settle a signal that Stairoids has; the next run sends any other."""
-        text = signal.claim.signal
+        text = signal.claim.request
         ignored = signal.ignored if signal.names_row else ()
         if (found := there.take(text, ignored)) is not None:
             was = Response(kind=ResponseKind.ACCEPTED, body=found)
@@ -384,7 +384,7 @@ class ResponseHandler:
                 run=signal.claim.version.read_in if outcome is Outcome.ACCEPTED else 0,
                 ids=ids,
                 accepted_at=accepted_at,
-                signal=signal.claim.signal,
+                request=signal.claim.request,
                 key_values=signal.claim.key_values,
                 is_once=signal.send == "once",
                 # A held rejection has left the queue and has no claim.

@@ -298,7 +298,7 @@ class Run:
         """Count outcomes that are on disk, and let STATE pass them."""
         for signal, outcome, reason in finished:
             if outcome is Outcome.ACCEPTED:
-                self.report.types[type_of(signal.claim.signal)] += 1
+                self.report.types[type_of(signal.claim.request)] += 1
             if signal.recovered:
                 self._outcomes.recovered(signal.number, outcome)
                 continue

@@ -335,7 +335,7 @@ class Scheduler:
         hidden = {s: "" for s in taken if s.is_outdated and s.stage is Stage.SEND}
         if lists.by_settings.digest or not lists.by_data.is_empty():
             to_send = [s for s in taken if s.stage in {Stage.CLAIM, Stage.SEND}]
-            people = lists.hidden({s: names_in(s.claim.signal) for s in to_send})
+            people = lists.hidden({s: names_in(s.claim.request) for s in to_send})
             hidden |= dict.fromkeys(people, SUPPRESSED)
         for signal, reason in hidden.items():
             self._new_signals -= signal.is_counted
@@ -405,7 +405,7 @@ class Scheduler:
             if not signal.attempts:
                 signal.accepted_before = self.responses.accepted
             signal.attempts += 1
-            request = partial(Client.post_signal, body=signal.claim.signal)
+            request = partial(Client.post_signal, request=signal.claim.request)
         self.pool.hand_in(signal, request)
 
     def recall(self) -> None:

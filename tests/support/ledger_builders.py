@@ -55,7 +55,7 @@ def a_claim(version: Version, **more: Any) -> Claim:
     """Return the claim of a version."""
     fields: dict[str, Any] = {
         "stream_name": "trials",
-        "signal": b'{"type":"trial"}',
+        "request": b'{"type":"trial"}',
         "record": b'{"id":1}',
     }
     return Claim(version=version, **fields | more)
@@ -68,7 +68,7 @@ def a_dead_letter(version: Version, **more: Any) -> DeadLetter:
         "outcome": Outcome.REJECTED,
         "reason": "422 validation_error",
         "record": b'{"id":1}',
-        "signal": b'{"type":"trial"}',
+        "request": b'{"type":"trial"}',
     }
     return DeadLetter(version=version, **fields | more)
 
@@ -109,7 +109,7 @@ def accepted(number: int) -> SettledVersion:
         version=a_version(entity=f"e{number}"),
         outcome=Outcome.ACCEPTED,
         ids=(f"sig_{number}", "acc_1", "con_1"),
-        signal=SIGNAL,
+        request=SIGNAL,
         key_values=f"[{number}]",
     )
 

@@ -90,7 +90,7 @@ def test_claim_holds_everything_that_a_crash_needs(opened: Opened) -> None:
     assert found.version == a_version()
     assert found.run == one.run
     assert found.attempts == 2
-    assert found.signal == b'{"type":"trial"}'
+    assert found.request == b'{"type":"trial"}'
     assert found.record == b'{"id":1}'
     assert found.claimed_at.endswith("Z")
     assert found.attempted_at == "2999Z"
@@ -184,7 +184,7 @@ def test_claim_ends_with_its_outcome(ledger: Ledger, outcome: Outcome) -> None:
 def test_settled_signal_leaves_no_text_in_the_file(
     ledger: Ledger, tmp_path: Path
 ) -> None:
-    claim(ledger, a_version(), signal=b"CANARY", record=b"CANARY")
+    claim(ledger, a_version(), request=b"CANARY", record=b"CANARY")
     settle(ledger, a_version())
 
     ledger.close()

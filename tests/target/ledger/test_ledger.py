@@ -120,7 +120,7 @@ def test_later_outcome_of_a_version_counts(ledger: Ledger) -> None:
 
 def test_signal_ids_of_a_state_are_known_for_good(ledger: Ledger) -> None:
     for ids in [("sig_1", None, None), ("sig_2", None, None)]:
-        settle(ledger, a_version(), ids=ids, signal=b'{"type":"a","source":"b"}')
+        settle(ledger, a_version(), ids=ids, request=b'{"type":"a","source":"b"}')
     settle(ledger, a_version())  # again, without an id
 
     with ledger.transaction() as transaction:

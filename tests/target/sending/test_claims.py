@@ -73,7 +73,7 @@ def claim_record(ledger: Ledger, record: dict[str, Any]) -> None:
         content_digest=digest("content"),
         mapping_digest=digest("mapping"),
     )
-    claim(ledger, version, signal=as_json(body_of(record)), record=as_json(record))
+    claim(ledger, version, request=as_json(body_of(record)), record=as_json(record))
 
 
 def as_json(value: object) -> bytes:

@@ -458,14 +458,14 @@ def _die(target: TargetUnderTest, text: str, printed: Path, sync: Sync) -> None:
     post, requests = Client.post_signal, [0]
     number = signal.SIGKILL if sync.end == "kill" else signal.SIGTERM
 
-    def post_or_die(client: Client, body: bytes) -> Response:
+    def post_or_die(client: Client, request: bytes) -> Response:
         requests[0] += 1
         if requests[0] < sync.requests:
-            return post(client, body)
+            return post(client, request)
         if sync.is_heard:
-            response = post(client, body)
+            response = post(client, request)
         os.kill(os.getpid(), number)
-        return response if sync.is_heard else post(client, body)
+        return response if sync.is_heard else post(client, request)
 
     try:
         patch = pytest.MonkeyPatch()

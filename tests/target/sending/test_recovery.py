@@ -56,7 +56,7 @@ def test_recovered_signal_is_looked_up_once_its_request_cannot_be_accepted(
     age: float | None, wait: float
 ) -> None:
     at = f"~{seconds_ago(9)}" if age is None else seconds_ago(age)
-    left = a_claim(a_version(), signal=SIGNAL, attempted_at=at)
+    left = a_claim(a_version(), request=SIGNAL, attempted_at=at)
 
     signal = recovered_signal(
         left, -1, now=datetime.now(UTC), lookup_delay=100, longest_wait=50
@@ -67,7 +67,7 @@ def test_recovered_signal_is_looked_up_once_its_request_cannot_be_accepted(
 
 def test_recovered_signal_continues_from_its_claim() -> None:
     left = a_claim(
-        a_version(), signal=SIGNAL, attempts=3, attempted_at=seconds_ago(1_000)
+        a_version(), request=SIGNAL, attempts=3, attempted_at=seconds_ago(1_000)
     )
 
     signal = recovered_signal(left, -1, now=None, lookup_delay=0, longest_wait=0)
@@ -508,7 +508,7 @@ def test_lookup_reads_back_to_the_attempt_on_the_clock_that_was_known(
 ) -> None:
     """The server's clock is five hours behind ours."""
     claimed_at = f"{mark}{seconds_ago(seconds)}"
-    left = a_claim(a_version(), signal=SIGNAL, claimed_at=claimed_at)
+    left = a_claim(a_version(), request=SIGNAL, claimed_at=claimed_at)
 
     since = attempted_since(left, datetime.now(UTC) - timedelta(hours=5))
 

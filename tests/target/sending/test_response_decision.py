@@ -38,7 +38,7 @@ def a_signal(stage: Stage, **more: Any) -> QueuedSignal:
     fields = {"attempts": 1, "accepted_before": 2, **more}
     return QueuedSignal(
         number=1,
-        claim=a_claim(a_version(), signal=body),
+        claim=a_claim(a_version(), request=body),
         source="test",
         send="on_change",
         lanes=(),

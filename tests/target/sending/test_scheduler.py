@@ -64,7 +64,7 @@ def a_signal(number: int, source: str = "test") -> QueuedSignal:
     version = a_version(f"v{number}", f"e{number}")
     return QueuedSignal(
         number=number,
-        claim=a_claim(version, signal=json.dumps(body).encode()),
+        claim=a_claim(version, request=json.dumps(body).encode()),
         source=source,
         send="on_change",
         lanes=(version.key[0],),

@@ -144,7 +144,7 @@ def test_state_that_was_sent_again_is_a_second_signal(url: str, tap: Tap) -> Non
     with opened(url) as ledger:
         for signal_id in ("sig_1", "sig_2"):
             ids = signal_id, None, None
-            settle(ledger, a_version(), signal=SIGNAL, ids=ids)
+            settle(ledger, a_version(), request=SIGNAL, ids=ids)
 
     assert tap.ids() == ["sig_1", "sig_2"]
 
@@ -259,7 +259,9 @@ def test_dead_letter_that_a_person_resolved_is_a_signal_without_id(
     url: str, tap: Tap
 ) -> None:
     with opened(url) as ledger:
-        dead_letter = a_dead_letter(a_version(), outcome=Outcome.UNKNOWN, signal=SIGNAL)
+        dead_letter = a_dead_letter(
+            a_version(), outcome=Outcome.UNKNOWN, request=SIGNAL
+        )
         settle(ledger, a_version(), outcome=Outcome.UNKNOWN)
         add_dead_letters(ledger, dead_letter)
     target = TargetUnderTest(tap.folder, API, namespace="eu")
