@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-import msgspec
 from msgspec import UNSET
 
 from stairoids_common.config_errors import WILDCARD, is_near, misspelt, suggestion
@@ -19,22 +18,12 @@ from stairoids_common.text import as_code
 from target_stairoids.exceptions import ConfigError, MessageError
 from target_stairoids.mapping.compiler import Compiler
 from target_stairoids.mapping.expressions.paths import Path, path_text
-from target_stairoids.mapping.expressions.template import (
-    compile_condition,
-    compile_template,
-)
 from target_stairoids.mapping.inference import why_not_inferred
-from target_stairoids.mapping.mistakes import checked_template
-from target_stairoids.mapping.schema import StreamSchema
+from target_stairoids.mapping.schema import Json, StreamSchema
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.signals_setting import MappingItem
 
 _FEWER = re.compile(r"[?\[]")
-#: The fields of an item whose texts are templates.
-_TEMPLATES = (
-    *("type", "source", "account", "contact", "occurred_at", "properties"),
-    *("when", "suppress"),
-)
 _SHOWN = 5  # fields in one warning
 
 
@@ -130,31 +119,12 @@ def check_items(items: Sequence[MappingItem]) -> None:
     for glob in dict.fromkeys(item.stream for item in items):
         _check_names(glob, (i.mapping_name(glob) for i in items if i.stream == glob))
     for item in items:
-        for field, text in _templates_of(item):
-            compile_text = compile_condition if field == "when" else compile_template
-            checked_template(compile_text, text, field, item.stream)
-
-
-def _templates_of(item: MappingItem) -> Iterator[tuple[str, str]]:
-    """Yield the field and the text of each template of an item."""
-    given = msgspec.to_builtins(item)
-    properties = given.get("properties")
-    if isinstance(properties, tuple):  # its texts are the names of columns
-        given["properties"] = [e for e in properties if isinstance(e, dict)]
-    for field in _TEMPLATES:
-        yield from _texts_in(given.get(field), field)
-
-
-def _texts_in(value: object, place: str) -> Iterator[tuple[str, str]]:
-    match value:
-        case str():
-            yield place, value
-        case dict():
-            for name, inner in value.items():
-                yield from _texts_in(inner, f"{place}.{name}")
-        case list():
-            for inner in value:
-                yield from _texts_in(inner, place)
+        # A SCHEMA lists the columns of a key, and may list any others.
+        columns: dict[str, Json] = {n: {} for n in item.key or ("any column",)}
+        schema = StreamSchema(
+            name=item.stream, properties=columns, key_properties=(), allows_more=True
+        )
+        Compiler(schema, item, "singer").compile()
 
 
 def check_spelling(

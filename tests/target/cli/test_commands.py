@@ -217,6 +217,9 @@ def test_check_fails_if_the_api_cannot_be_reached(target: TargetUnderTest) -> No
         ({"properties": {"a": {"b": ["{{ c"]}}}, "`properties.a.b` of its mapping: "),
         ({"properties": ["{{ c", {"a": "{{ b"}]}, "`properties.a` of its mapping: "),
         ({"source": "{{ " + "(" * 99}, "the template is nested too deeply"),
+        ({"contact": {"email": "email"}}, "`email` is not an email address"),
+        ({"account": {"domain": "acme"}}, "`acme` is not a domain such as example.com"),
+        ({"suppress": "a@b.com"}, "`suppress` of its mapping reads no column"),
     ],
 )
 def test_check_finds_a_mistake_in_a_mapping_without_a_catalog(
@@ -305,6 +308,7 @@ def test_check_passes_for_columns_that_only_a_catalog_knows(
     item = {
         "stream": "*",
         "contact": {"email": "{{ record['e-mail'] }}"},
+        "key": ["id", "user.id"],
         "properties": ["a {b", {"plan": "{{ plan }}", "fixed": "fixed", "number": 1}],
         "when": "plan != 'free'",
     }
