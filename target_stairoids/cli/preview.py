@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from target_stairoids.settings import Settings
 
 _MAX_WIDTH = 60  # characters of a template or of properties, except in JSON
-_MAX_NAMES = 12  # fields, columns or domains in one line
+_MAX_NAMES = 12  # fields or columns in one line
 _ANY_CASE = "Upper case counts. For any case, write `(column | lower) == 'yes'`."
 #: Outcome -> explanation, for outcomes without a reason of their own.
 _EXPLANATIONS = {
@@ -220,11 +220,7 @@ def _show_coverage(mapping: CompiledMapping, coverage: Coverage) -> None:
     if coverage.reasons.keys() == {BY_WHEN}:
         filtered = counted(coverage.reasons[BY_WHEN], "record")
         click.echo(f"  `when` filters all {filtered}. {_ANY_CASE}")
-    for title, counts in (
-        ("Left empty", "empty"),
-        ("Cannot be read", "unreadable"),
-        ("Most frequent domains", "domains"),
-    ):
+    for title, counts in (("Left empty", "empty"), ("Cannot be read", "unreadable")):
         if found := coverage.as_dict()[counts]:
             parts = [f"{name} ({count:,})" for name, count in found.items()]
             more = len(parts) - _MAX_NAMES

@@ -6,7 +6,7 @@ The coverage of a mapping are the fields that records fill, and unreadable value
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,8 +16,9 @@ from typing_extensions import override
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping import people_and_companies as people
-from target_stairoids.mapping.expressions import template
-from target_stairoids.mapping.expressions.paths import path_text
+from target_stairoids.mapping.expressions.filters import known
+from target_stairoids.mapping.expressions.paths import Path, path_text
+from target_stairoids.mapping.expressions.template import Reader, path_reader, paths_in
 from target_stairoids.mapping.names import clean_name
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.mapping.times import likely_event_time_from
@@ -34,23 +35,25 @@ NO_STREAM = (
     "The messages have no SCHEMA, so there is no stream. Did the tap fail? "
     "Or is no stream selected in its catalog?"
 )
-_TOP = 5  # the most frequent domains
 
 
 def _address(text: str) -> str | None:
     return people.clean_email(text) or people.clean_domain(text)
 
 
-#: Field -> the function that reads a column's text for it.
-_READABLE: Mapping[str, Callable[[str], str | None]] = {
+#: Field -> the function that reads a column's value for it.
+_READABLE: Mapping[str, Callable[[Any], str | None]] = {
     "account.domain": _address,
     "account.name": clean_name,
     "contact.email": _address,
     "contact.first_name": clean_name,
     "contact.last_name": clean_name,
+    "occurred_at": likely_event_time_from,
     "suppress": people.entry_of,
 }
-FIELDS = (*[name for name in _READABLE if name != "suppress"], "occurred_at")
+FIELDS = tuple(name for name in _READABLE if name != "suppress")
+#: Field -> whether Stairoids accepts its value.
+_ACCEPTED = {"contact.email": people.is_email, "account.domain": people.is_domain}
 
 
 class Coverage:
@@ -58,108 +61,78 @@ class Coverage:
 
     Attributes:
         filled: Field, or property with `properties.` -> records that fill it.
-        domains: Domain -> records about this company, or a person there.
         unreadable: Column -> values that cannot be read for the field they are for.
     """
 
-    def __init__(self, mapping: CompiledMapping) -> None:
+    def __init__(self) -> None:
         self.records = 0
         self.filled: Counter[str] = Counter()
-        self.domains: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.read_with(mapping)
 
-    def read_with(self, mapping: CompiledMapping) -> None:
-        """Read later records with a mapping. A later SCHEMA may have more columns."""
-        self.mapping = mapping
-        self._readers: dict[str, template.Reader] = {
+    def add(self, observation: Observation, mapping: CompiledMapping) -> None:
+        """Count the values of a record."""
+        record = observation.record
+        if mapping.suppress is not None:
+            if observation.outcome is Outcome.INVALID:
+                self.unreadable.update(_unreadable(mapping, "suppress", record))
+            return
+        self.records += 1
+        readers: dict[str, Reader] = {
             **{f"account.{name}": read for name, read in mapping.account.items()},
             **{f"contact.{name}": read for name, read in mapping.contact.items()},
             "occurred_at": mapping.occurred_at,
         }
-        self._paths = {
-            field: template.compile_template(origin.template, field).paths
-            for field, origin in mapping.origins.items()
-            if field in _READABLE or field == "occurred_at"
-        }
-        # An inferred name is that of the person whose address counts.
-        for field in ("contact.first_name", "contact.last_name"):
-            if field in self._paths:
-                self._paths[field] -= self._paths.get("contact.email", frozenset())
-
-    def add(self, observation: Observation) -> None:
-        """Count the values of a record."""
-        record, is_opt_out = observation.record, self.mapping.suppress is not None
-        if is_opt_out:
-            if observation.outcome is Outcome.INVALID:
-                self.unreadable.update(self._unreadable_columns("suppress", record))
-            return
-        self.records += 1
-        found = {
-            field: _value_of(read, record) for field, read in self._readers.items()
-        }
         unreadable: list[str] = []
         for field in FIELDS:
-            if _is_filled(field, found.get(field)):
+            value = _value_of(readers[field], record) if field in readers else None
+            if value and _ACCEPTED.get(field, bool)(value):
                 self.filled[field] += 1
             else:
-                unreadable += self._unreadable_columns(field, record)
+                unreadable += _unreadable(mapping, field, record)
         self.unreadable.update(dict.fromkeys(unreadable, 1))  # each column once
-        properties = _value_of(self.mapping.properties, record) or {}
-        for name, value in properties.items():
+        for name, value in (_value_of(mapping.properties, record) or {}).items():
             self.filled[f"properties.{name}"] += is_filled(value)
-        email = str(found.get("contact.email") or "")
-        domain = found.get("account.domain") or (
-            email.rpartition("@")[2] if people.is_email(email) else ""
-        )
-        if domain:
-            self.domains[domain] += 1
-
-    def _unreadable_columns(self, field: str, record: dict[str, Any]) -> list[str]:
-        found = []
-        read = _READABLE.get(field)
-        for path in sorted(self._paths.get(field, ()), key=str):
-            value = template.path_reader(path)(record)
-            if isinstance(value, str) and people.stands_for_nothing(value):
-                continue
-            if read is None:
-                is_bad = is_filled(value) and likely_event_time_from(value) is None
-            else:
-                is_bad = isinstance(value, str) and not read(value)
-            if is_bad:
-                found.append(path_text(path))
-        return found
 
     def share(self, field: str) -> float:
         """Return the share of records that fill a field, from 0 to 1."""
         return self.filled[field] / self.records if self.records else 0.0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the counts by field, column and domain, without zeros."""
+    def as_dict(self) -> dict[str, dict[str, int]]:
+        """Return the counts by field and column, without zeros."""
         names = dict.fromkeys([*FIELDS, *self.filled]) if self.records else {}
         empty = {name: self.records - self.filled[name] for name in names}
         return {
             "empty": {name: count for name, count in empty.items() if count},
-            "unreadable": dict(+self.unreadable),
-            "domains": dict(self.domains.most_common(_TOP)),
+            "unreadable": dict(self.unreadable),
         }
 
 
-def _value_of(read: Callable[[dict[str, Any]], Any], record: dict[str, Any]) -> Any:  # noqa: ANN401 - any value of a record
+def _value_of(read: Reader, record: dict[str, Any]) -> Any:  # noqa: ANN401 - any value of a record
     try:
         return read(record)
     except InvalidSignalError:
         return None
 
 
-def _is_filled(field: str, value: object) -> bool:
-    """Return whether a field has a value that Stairoids accepts."""
-    if not isinstance(value, str):
-        return False
-    if field == "contact.email":
-        return people.is_email(value)
-    return people.is_domain(value) if field == "account.domain" else bool(value)
+def _unreadable(
+    mapping: CompiledMapping, field: str, record: dict[str, Any]
+) -> Iterator[str]:
+    """Yield the columns of a field whose values cannot be read for it."""
+    paths = _paths_of(mapping, field)
+    if field in {"contact.first_name", "contact.last_name"}:
+        # An inferred name is that of the person whose address counts.
+        paths -= _paths_of(mapping, "contact.email")
+    for path in sorted(paths, key=str):
+        value = known(path_reader(path)(record))
+        is_for_field = isinstance(value, str) or field == "occurred_at"
+        if is_for_field and is_filled(value) and not _READABLE[field](value):
+            yield path_text(path)
+
+
+def _paths_of(mapping: CompiledMapping, field: str) -> frozenset[Path]:
+    origin = mapping.origins.get(field)
+    return paths_in(origin.template if origin else None)
 
 
 class Preview(Observer):
@@ -168,7 +141,7 @@ class Preview(Observer):
     def __init__(self, samples: int) -> None:
         self._samples = samples
         self.streams: dict[str, Stream] = {}
-        self._coverage: dict[tuple[str, str], Coverage] = {}
+        self._coverage: defaultdict[tuple[str, str], Coverage] = defaultdict(Coverage)
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         self.signals: list[dict[str, Any]] = []
         self.pairs: set[tuple[str, str]] = set()  # sources and types to send
@@ -190,10 +163,10 @@ class Preview(Observer):
         reason = "new" if is_new else observation.reason
         self.outcomes[name, str(outcome), reason] += 1
         if mapping is not None:
-            coverage = self._coverage_of(name, mapping)
+            coverage = self._coverage[name, mapping.name]
             coverage.reasons[observation.reason] += 1
             if outcome is not Outcome.FILTERED:
-                coverage.add(observation)
+                coverage.add(observation, mapping)
         if observation.request:
             signal = json.loads(observation.request)
             self.pairs.add((signal["source"], signal["type"]))
@@ -201,20 +174,11 @@ class Preview(Observer):
                 ordered = {field: signal[field] for field in _ORDER if field in signal}
                 self.signals.append({"stream": name, **ordered})
 
-    def _coverage_of(self, stream: str, mapping: CompiledMapping) -> Coverage:
-        key = stream, mapping.name
-        if key not in self._coverage:
-            self._coverage[key] = Coverage(mapping)
-        found = self._coverage[key]
-        if found.mapping is not mapping:
-            found.read_with(mapping)
-        return found
-
     def mappings(self) -> Iterator[tuple[str, CompiledMapping, Coverage]]:
         """Yield each mapping with the name of its stream and its coverage."""
         for name, stream in self.streams.items():
             for mapping in stream.maps:
-                yield name, mapping, self._coverage_of(name, mapping)
+                yield name, mapping, self._coverage[name, mapping.name]
 
     @property
     def to_send(self) -> int:
