@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import IO, Annotated, Any, Literal
 
 import msgspec
@@ -19,11 +17,7 @@ from stairoids_common.config_errors import one_a_line, schema_errors
 from target_stairoids.dedup.record import same_value
 from target_stairoids.dry_run.runner import NO_LEDGER, run_dry
 from target_stairoids.exceptions import ConfigError, StairoidsError
-from target_stairoids.mapping.config import unused_fields, unused_globs
-from target_stairoids.mapping.expressions.paths import Path
-from target_stairoids.sending.observer import Observation, Observer
-from target_stairoids.sending.streams import Stream
-from target_stairoids.target import target_from
+from target_stairoids.sending.observer import Observation
 
 _Text = Annotated[str, Meta(min_length=1)]
 
@@ -115,43 +109,15 @@ def _messages_of(test: MappingTest) -> list[str]:
     return [json.dumps({"stream": test.stream, **message}) for message in messages]
 
 
-class MappingTests(Observer):
-    """Runs tests. One has a single record, so all are needed for its warnings."""
-
-    def __init__(self, config_inputs: Sequence[str]) -> None:
-        target = target_from(config_inputs, may_send=False, api_key="not used")
-        self._config, self._items = target.config, target.settings().signals
-        self._streams: list[Stream] = []
-        self._observed: list[Observation] = []
-
-    @override
-    def opened(self, stream: Stream) -> None:
-        self._streams.append(stream)
-
-    @override
-    def decided(self, observation: Observation) -> None:
-        self._observed.append(observation)
-
-    @property
-    def warnings(self) -> list[str]:
-        """A sentence for each mapping, or field of one, that no test has used."""
-        unseen: defaultdict[str, set[Path]] = defaultdict(set)
-        for stream in self._streams:
-            unseen[stream.schema.name] |= stream.used
-        for stream in self._streams:
-            unseen[stream.schema.name] -= stream.counts.seen
-        fields = (unused_fields(name, paths) for name, paths in unseen.items())
-        return [*unused_globs(self._items, [*unseen]), *chain(*fields)]
-
-    def failure_of(self, test: MappingTest) -> str | None:
-        """Run a test, and return the difference from the expected result, if any."""
-        observed = self._observed = []
-        options = {"ledger_url": NO_LEDGER, "is_partial": True}
-        try:
-            run_dry(self._config, _messages_of(test), self, **options)
-        except StairoidsError as error:
-            return str(error)
-        return _difference(test, observed)
+def failure_of(config: Mapping[str, Any], test: MappingTest) -> str | None:
+    """Run a test, and return the difference from the expected result, if any."""
+    observed: list[Observation] = []
+    options = {"ledger_url": NO_LEDGER, "is_partial": True}
+    try:
+        run_dry(config, _messages_of(test), observed.append, **options)
+    except StairoidsError as error:
+        return str(error)
+    return _difference(test, observed)
 
 
 def _difference(test: MappingTest, observed: Sequence[Observation]) -> str | None:

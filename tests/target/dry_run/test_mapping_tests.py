@@ -72,22 +72,6 @@ def test_failed_mapping_test_shows_the_difference(target: TargetUnderTest) -> No
     assert lines[-1] == "1 passed, 2 failed"
 
 
-def test_warnings_are_about_all_tests_together(target: TargetUnderTest) -> None:
-    """No warning is about a single record, which has some of the columns only."""
-    file = target.folder / "tests.yml"
-    orders = "- {name: o, stream: orders-eu, record: {email: x}, outcome: invalid}"
-    file.write_text(f"{TESTS}{orders}\n")
-    order = {"stream": "orders-*", "occurred_at": "{{ paid }}", "properties": ["vat"]}
-
-    done = signals(target, "test", file, signals=[MAPPED, order, {"stream": "leads"}])
-
-    assert done.stdout.splitlines()[-1] == "4 passed, 0 failed"
-    assert done.stderr.splitlines() == [
-        "No stream matched the mapping of `leads` in `signals`.",
-        "Stream `orders-eu`: no record had `paid`, `vat`, which its mapping uses.",
-    ]
-
-
 def test_wrong_config_is_told_once_and_fails_no_test(target: TargetUnderTest) -> None:
     file = target.folder / "tests.yml"
     file.write_text(TESTS)
