@@ -23,7 +23,6 @@ from target_stairoids.mapping.expressions.template import (
     compile_condition,
     compile_template,
     constant,
-    lossy_filters,
     paths_in,
 )
 from target_stairoids.mapping.inference import (
@@ -212,15 +211,14 @@ class Compiler:
         read = self._field("occurred_at", normalise, self._item.occurred_at)
         if read is None:
             return None, _nothing
-        filters = lossy_filters(self._origins["occurred_at"].template)
+        text = self._origins["occurred_at"].template
+        read_all = compile_template(text, "occurred_at", is_strict=True).read
 
         def has_unread(record: Fields) -> bool:
-            return any(
-                isinstance(found := after(record), str | None)
-                and is_filled(before(record))
-                and not likely_event_time_from(found)
-                for before, after in filters
-            )
+            try:
+                return is_filled(read_all(record))
+            except InvalidSignalError:
+                return True
 
         def read_strictly(record: Fields) -> object:
             time = read(record)

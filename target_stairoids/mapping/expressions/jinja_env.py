@@ -38,7 +38,7 @@ from target_stairoids.mapping.expressions.comparisons import (
     test_of,
     value_of,
 )
-from target_stairoids.mapping.expressions.filters import FILTERS, known
+from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.mapping.privacy import is_yes
 from target_stairoids.mapping.values import holds, is_blank, is_filled, json_bytes
 
@@ -105,18 +105,30 @@ class NullSafeOperators(NodeTransformer):
 def _comparison(node: nodes.Compare) -> nodes.Filter:
     """Return the filter that compares.
 
-    In a comparison of size, a filter without a default fails for a value that it
-    cannot read.
+    A comparison of size is strict, but a word such as `N/A` counts as null.
     """
     values = [node.expr, *(each.expr for each in node.ops)]
     for value in values if any(each.op in SIZES for each in node.ops) else ():
         match value:
-            case nodes.Filter(name="int" | "float", args=[], kwargs=[]):
-                value.name = f"_{value.name}"
-            case nodes.Filter(name="iso8601"):
-                value.name = "_iso8601"
+            case nodes.Filter(node=nodes.Expr() as inner) if make_strict(value):
+                value.node = filter_of(inner, "known", [])
     pairs = [(nodes.Const(each.op), each.expr) for each in node.ops]
     return filter_of(node.expr, "_compare", [*chain.from_iterable(pairs)])
+
+
+def make_strict(node: nodes.Node) -> bool:
+    """Let a filter fail for a value that it cannot read, unless it has a default.
+
+    Return whether it has none.
+    """
+    match node:
+        case (
+            nodes.Filter(name="int" | "float", args=[], kwargs=[])
+            | nodes.Filter(name="iso8601")
+        ):
+            node.name = f"_{node.name}"
+            return True
+    return False
 
 
 class TooLongError(Exception):
@@ -324,7 +336,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 def _strictly(name: str) -> Callable[..., Json]:
     def read(value: Json, *args: Json) -> Json:
         found = FILTERS[name](value, *args)
-        if found is None and is_filled(known(value)):
+        if found is None and is_filled(value):
             raise InvalidSignalError(f"`{name}` cannot read a value that is compared")
         return found
 

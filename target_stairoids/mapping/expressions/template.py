@@ -40,6 +40,7 @@ from target_stairoids.mapping.expressions.jinja_env import (
     NullSafeOperators,
     environment,
     filter_of,
+    make_strict,
 )
 from target_stairoids.mapping.expressions.paths import (
     RECORD,
@@ -72,8 +73,6 @@ _NAMING_FILTERS = {
 }
 _SHOWN = 60  # characters of a template that is nested too deeply
 _NO_FUNCTIONS = "; use a column or a filter, such as `email | lower`"
-#: Filters that return null for a value that they cannot read.
-_LOSSY = frozenset({"iso8601", "int", "float"})
 _INDEXED = frozenset({list, str})
 _BRACES = re.compile(r"\{[{%#]|[}%#]\}")
 
@@ -106,39 +105,23 @@ def _on_any_stack(call: Callable[..., _Result]) -> Callable[..., _Result]:
     """
 
     @wraps(call)
-    def called(*args: str) -> _Result:
+    def called(*args: str, **options: bool) -> _Result:
         try:
-            return call(*args)
+            return call(*args, **options)
         except RecursionError:
             with ThreadPoolExecutor(1) as thread:
-                return thread.submit(call, *args).result()
+                return thread.submit(call, *args, **options).result()
 
     return called
 
 
-@_on_any_stack
-def lossy_filters(text: str) -> list[tuple[Reader, Reader]]:
-    """Return, for each filter that may lose a time, readers of its input and result."""
-    tree = _parsed(text, lambda: environment().parse(text))
-    return [
-        (
-            _expression(node.node, "occurred_at").read,
-            _expression(node, "occurred_at").read,
-        )
-        for node in tree.find_all(nodes.Filter)
-        if node.name in _LOSSY and isinstance(node.node, nodes.Expr)
-    ]
-
-
-def _with_errors(
-    compile_text: Callable[[str, str], Template],
-) -> Callable[[str, str], Template]:
+def _with_errors(compile_text: Callable[..., Template]) -> Callable[..., Template]:
     """Return a function that raises `TemplateError` for each mistake in a template."""
     compile_deeply = _on_any_stack(compile_text)
 
-    def compiled(text: str, field: str) -> Template:
+    def compiled(text: str, field: str, **options: bool) -> Template:
         try:
-            return compile_deeply(text, field)
+            return compile_deeply(text, field, **options)
         except TemplateSyntaxError as error:
             raise syntax_error(error, text) from None
         except (RecursionError, SyntaxError):  # of Python, which Jinja writes
@@ -150,9 +133,14 @@ def _with_errors(
 
 @lru_cache(maxsize=4096)  # a SCHEMA may come again with one more column
 @_with_errors
-def compile_template(text: str, field: str) -> Template:
-    """Compile a template. A lone `{{ expression }}` keeps the type of its value."""
+def compile_template(text: str, field: str, *, is_strict: bool = False) -> Template:
+    """Compile a template. A lone `{{ expression }}` keeps the type of its value.
+
+    With `is_strict` it fails for a value that one of its filters cannot read.
+    """
     tree = _parsed(text, lambda: environment().parse(text))
+    for node in tree.find_all(nodes.Filter) if is_strict else ():
+        make_strict(node)
     end = 0
     for _, kind, part in environment().lex(text):
         start = max(text.find(part, end), end)

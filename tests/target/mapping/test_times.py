@@ -158,7 +158,7 @@ EVENTS = a_shape(
         "{{ event_time }}T00:00",
     ],
 )
-@pytest.mark.parametrize("value", ["soon", "45292", "1899-12-30", 0, [1], True])
+@pytest.mark.parametrize("value", ["soon", "n/a", "45292", "1899-12-30", 0, [1], True])
 def test_mapped_time_that_cannot_be_read_makes_the_record_invalid(
     template: str, value: object
 ) -> None:
