@@ -1,4 +1,4 @@
-"""Errors in templates: a sentence, the line and a caret below the mistake."""
+"""Errors in templates: a sentence, and the line of the mistake."""
 
 from __future__ import annotations
 
@@ -13,28 +13,21 @@ from target_stairoids.mapping.expressions.jinja_env import TooLongError
 
 
 class TemplateError(Exception):
-    """A template is wrong in a line, perhaps at an offset of its text."""
+    """A template is wrong in a line."""
 
-    def __init__(
-        self, text: str, problem: str, *, place: int | None = None, number: int = 1
-    ) -> None:
-        lines, caret = re.split("\r\n|\r|\n", text), ""
-        if place is not None:
-            before = re.split("\r\n|\r|\n", text[:place])
-            number, caret = len(before), f"\n    {' ' * len(before[-1])}^"
+    def __init__(self, text: str, problem: str, number: int = 1) -> None:
+        line = re.split("\r\n|\r|\n", text)[number - 1]
         where = f" (line {number})" if "\n" in text.strip() else ""
-        super().__init__(f"{problem}{where}\n    {lines[number - 1]}{caret}")
+        super().__init__(f"{problem}{where}\n    {line}")
 
 
 def syntax_error(error: TemplateSyntaxError, text: str) -> TemplateError:
-    """Return a syntax error of Jinja, which knows the line and often no offset."""
-    message = str(error.message)
-    problem, *place = re.split(r" at (\d+)$", message[:1].lower() + message[1:])
-    problem = problem.rstrip(".")
+    """Return the error for a syntax error of Jinja."""
+    message = re.sub(r" at \d+$|\.$", "", str(error.message))
+    problem = message[:1].lower() + message[1:]
     if re.search(r"expected token 'end of .*', got '\w|unexpected char", problem):
         problem += '; write a name with a space or a mark as `record["First name"]`'
-    at = int(place[0]) if place else None
-    return TemplateError(text, problem, place=at, number=error.lineno)
+    return TemplateError(text, problem, error.lineno)
 
 
 #: The text for errors whose own message may repeat the record's values.

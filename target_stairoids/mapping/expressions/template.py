@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, wraps
 from inspect import signature
-from itertools import chain
 from operator import methodcaller
 from typing import Any, TypeVar
 
@@ -66,11 +65,11 @@ _METHODS = {
     for name in dir(kind)
     if name[0] != "_"
 }
-#: Filter -> the kind of function that one of its arguments names, and which one.
-_NAMING_FILTERS = {
-    "map": ("filter", 0),
-    **{name: ("test", place) for name, place in TEST_PLACES.items()},
-}
+#: Parts of a template that may call functions, or ask for another template.
+_CALLS = (
+    *(nodes.Filter, nodes.Test, nodes.Call),
+    *(nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport),
+)
 _SHOWN = 60  # characters of a template that is nested too deeply
 _NO_FUNCTIONS = "; use a column or a filter, such as `email | lower`"
 _INDEXED = frozenset({list, str})
@@ -141,13 +140,10 @@ def compile_template(text: str, field: str, *, is_strict: bool = False) -> Templ
     tree = _parsed(text, lambda: environment().parse(text))
     for node in tree.find_all(nodes.Filter) if is_strict else ():
         make_strict(node)
-    end = 0
-    for _, kind, part in environment().lex(text):
-        start = max(text.find(part, end), end)
+    for start, kind, part in environment().lex(text):
         if kind == "data" and (mark := _BRACES.search(part)):
-            problem = f"`{mark[0]}` opens or ends nothing"
-            raise TemplateError(text, problem, place=start + mark.start())
-        end = start + len(part)
+            number = start + part.count("\n", 0, mark.start())
+            raise TemplateError(text, f"`{mark[0]}` opens or ends nothing", number)
     pieces = [
         node
         for part in tree.body
@@ -187,7 +183,7 @@ def compile_condition(text: str, field: str) -> Template:
         return compile_template(text, field)
     if "{{" in text:
         problem = "a condition has no braces, as in `plan == 'pro'`"
-        raise TemplateError(text, problem, place=text.index("{{"))
+        raise TemplateError(text, problem, 1 + text.partition("{{")[0].count("\n"))
 
     def parse() -> nodes.Expr:
         parser = Parser(environment(), text, state="variable")
@@ -211,86 +207,84 @@ def _check_condition(node: nodes.Node, text: str) -> None:
     elif not any(True for _ in paths_of(node)):
         problem = "a part reads no column, as in `plan == 'a' or 'b'`"
         problem += "; write `plan in ['a', 'b']`"
-        raise TemplateError(text, problem, place=0)
+        raise TemplateError(text, problem, node.lineno)
 
 
 def _parsed(text: str, parse: Callable[[], _Tree]) -> _Tree:
-    """Return the parsed tree, in which every filter and test exists."""
+    """Return the parsed tree, in which every function exists and can be called."""
     tree = parse()
     whole = nodes.Output([tree]) if isinstance(tree, nodes.Expr) else tree
-    for form, name, problem in chain(_wrong_names(whole), _wrong_calls(whole)):
-        found = re.search(form % f"({re.escape(name)})", text)
-        place = found.start(1) if found else max(text.find(name), 0)
-        raise TemplateError(text, problem, place=place)
-    for tag in whole.find_all(
-        (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
-    ):
-        name = type(tag).__name__.lower()
-        problem = f"`{name}` needs another template; there is none"
-        raise TemplateError(text, problem, place=0)
+    own = {macro.name for macro in whole.find_all(nodes.Macro)} | {"caller", "loop"}
+    for node in whole.find_all(_CALLS):
+        if problem := _wrong_call(node, own):
+            raise TemplateError(text, problem, node.lineno)
     return tree
 
 
-def _wrong_names(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
-    """Yield filters and tests that cannot be called: place, name and problem.
+def _wrong_call(node: nodes.Node, own: Collection[str]) -> str:
+    """Return why a call would fail for every record; "" if it may work.
 
-    The place is a regular expression with `%s` for the name.
+    `own` are the functions of the template.
     """
-    functions = {"filter": environment().filters, "test": environment().tests}
-    places = {"filter": r"\|\s*%s\b", "test": r"\bis\s+(?:not\s+)?%s\b"}
-    for node in tree.find_all((nodes.Filter, nodes.Test)):
-        named = [(type(node).__name__.lower(), node.name)]
-        kind, place = _NAMING_FILTERS.get(node.name, ("", 0))
-        match node.args[place : place + 1]:
-            case [nodes.Const(value=str(inner))] if kind:
-                named.append((kind, inner))
-        for kind, name in named:
-            if name not in functions[kind]:
-                known = (n for n in functions[kind] if n[0] != "_")
-                hint = suggestion(name, known)
-                form = places[kind] if name == node.name else "['\"]%s['\"]"
-                yield form, name, f"there is no {kind} `{name}`{hint}"
-        if problem := _wrong_arguments(node, functions[named[0][0]].get(node.name)):
-            kind, name = named[0]
-            yield places[kind], name, f"the {kind} `{name}`: {problem}"
+    filters: Mapping[str, Any] = environment().filters
+    tests: Mapping[str, Any] = environment().tests
+    known = {"filter": filters, "test": tests, "function": own, "method": _METHODS}
+    for kind, name in _called(node):
+        if name not in known[kind]:
+            hint = suggestion(name, (n for n in known[kind] if n[0] != "_"))
+            if kind == "function":
+                hint = f"; did you mean the filter `| {name}`?"
+                hint = hint if name in filters else _NO_FUNCTIONS
+            return f"there is no {kind} `{name}`{hint}"
+    match node:
+        case nodes.Filter(name="iso8601", args=[nodes.Const(value=form)]) if (
+            "%" not in str(form)
+        ):
+            hint = "the form of a time has codes, such as `%d/%m/%Y %H:%M`"
+            return f"the filter `iso8601`: {hint}"
+        case nodes.Filter(name=name):
+            return _wrong_arguments(node, filters[name])
+        case nodes.Test(name=name):
+            return _wrong_arguments(node, tests[name])
+        case nodes.Call():
+            return ""
+    return f"`{type(node).__name__.lower()}` needs another template; there is none"
 
 
-def _wrong_arguments(node: nodes.Expr, function: Callable[..., Any] | None) -> str:
+def _called(node: nodes.Node) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the name of each function that a node calls."""
+    match node:
+        case nodes.Call(node=nodes.Name(name=name)):
+            yield "function", name
+        case nodes.Call(node=nodes.Getattr(attr=name)):
+            yield "method", name
+        case nodes.Test(name=name):
+            yield "test", name
+        case nodes.Filter(name=name, args=args):
+            yield "filter", name
+            kind, place = "test", TEST_PLACES.get(name, len(args))
+            if name == "map":
+                kind, place = "filter", 0
+            for argument in args[place:][:1]:
+                if isinstance(argument, nodes.Const):
+                    yield kind, str(argument.value)
+
+
+def _wrong_arguments(
+    node: nodes.Filter | nodes.Test, function: Callable[..., Any]
+) -> str:
     """Return why the arguments do not fit a filter or test; "" if they may."""
     # The signature of a filter with an asynchronous form is that of another function.
-    if function is None or hasattr(function, "jinja_async_variant"):
+    if hasattr(function, "jinja_async_variant") or node.dyn_args or node.dyn_kwargs:
         return ""
-    assert isinstance(node, nodes.Filter | nodes.Test)  # noqa: S101 - for mypy
-    if node.dyn_args or node.dyn_kwargs:
-        return ""
-    match node.args:
-        case [nodes.Const(value=form)] if node.name == "iso8601":
-            if not re.search("%[a-zA-Z]", str(form)):
-                return "the form of a time has codes, such as `%d/%m/%Y %H:%M`"
-    count = 1 + len(node.args) + hasattr(function, "jinja_pass_arg")
+    args = [None] * (1 + len(node.args) + hasattr(function, "jinja_pass_arg"))
     try:
-        signature(function).bind(
-            *[None] * count, **dict.fromkeys(str(k.key) for k in node.kwargs)
-        )
+        signature(function).bind(*args, **{str(k.key): None for k in node.kwargs})
     except TypeError as error:
-        return str(error)
+        return f"the {type(node).__name__.lower()} `{node.name}`: {error}"
     except ValueError:  # a builtin without a signature
         pass
     return ""
-
-
-def _wrong_calls(tree: nodes.Node) -> Iterator[tuple[str, str, str]]:
-    """Yield the calls of unknown functions and methods, as `_wrong_names` does."""
-    known = {macro.name for macro in tree.find_all(nodes.Macro)} | {"caller", "loop"}
-    for call in tree.find_all(nodes.Call):
-        match call.node:
-            case nodes.Name(name=name) if name not in known:
-                hint = f"; did you mean the filter `| {name}`?"
-                hint = hint if name in environment().filters else _NO_FUNCTIONS
-                yield r"(?<![.\w])%s\s*\(", name, f"there is no function `{name}`{hint}"
-            case nodes.Getattr(attr=name) if name not in _METHODS:
-                hint = suggestion(name, _METHODS)
-                yield r"\.\s*%s\s*\(", name, f"there is no method `{name}`{hint}"
 
 
 # Readers

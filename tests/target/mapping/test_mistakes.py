@@ -282,7 +282,7 @@ def test_unknown_function_is_a_mistake_with_its_place(
 
         assert f"`{field}` of its mapping: " in sentence
         assert problem in sentence
-        assert sentence.endswith("^")
+        assert sentence.endswith(f"\n    {template.splitlines()[-1]}")
         assert ("(line 2)" in sentence) is ("\n" in template)
 
 

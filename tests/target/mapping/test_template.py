@@ -426,33 +426,6 @@ def test_paths_of_a_template(template: str, paths: set[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "problem", "column"),
-    [
-        ("email }}", "`}}` opens or ends nothing", 6),
-        ("{ email }}", "`}}` opens or ends nothing", 8),
-        ("{{ $email }}", 'as `record["First name"]`', 3),
-        ("{{ a & b }}", "unexpected char '&'", 5),
-        ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?", 7),
-        ("{{ a | defned or a is defned }}", "no filter `defned`", 7),
-        ("{{ b }} }} {{ b }}", "`}}` opens or ends nothing", 8),
-        ("{{ foo | map('foo') }}", "no filter `foo`", 14),
-        ("{{ is_x and b is is_x }}", "no test `is_x`", 17),
-        ("{{ now or x.now or now() }}", "no function `now`", 19),
-        ("{{ a.foo or a.foo() }}", "no method `foo`", 14),
-        ("{{ a is defned }}", "no test `defned`; did you mean `defined`?", 8),
-    ],
-)
-def test_error_shows_its_place(text: str, problem: str, column: int) -> None:
-    with pytest.raises(TemplateError) as refused:
-        compile_template(text, "properties.p")
-
-    sentence, line, caret = str(refused.value).split("\n")
-    assert problem in sentence
-    assert line == f"    {text}"
-    assert caret == " " * (4 + column) + "^"
-
-
-@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("{{ email | }}", "expected token 'name', got 'end of print statement'"),
@@ -462,9 +435,21 @@ def test_error_shows_its_place(text: str, problem: str, column: int) -> None:
         ("{{ Full name }}", 'as `record["First name"]`'),
         ("{{ 1 + }}", "unexpected 'end of print statement'"),
         ("{% if %}x{% endif %}", "expected an expression"),
+        ("email }}", "`}}` opens or ends nothing"),
+        ("{ email }}", "`}}` opens or ends nothing"),
+        ("{{ $email }}", "unexpected char '$'; write a name with a space or a mark as"),
+        ("{{ a & b }}", "unexpected char '&'"),
+        ("{{ a | domian }}", "no filter `domian`; did you mean `domain`?"),
+        ("{{ a | defned or a is defned }}", "no filter `defned`"),
+        ("{{ b }} }} {{ b }}", "`}}` opens or ends nothing"),
+        ("{{ foo | map('foo') }}", "no filter `foo`"),
+        ("{{ is_x and b is is_x }}", "no test `is_x`"),
+        ("{{ now or x.now or now() }}", "no function `now`"),
+        ("{{ a.foo or a.foo() }}", "no method `foo`"),
+        ("{{ a is defned }}", "no test `defned`; did you mean `defined`?"),
     ],
 )
-def test_error_of_the_syntax_shows_its_line(text: str, problem: str) -> None:
+def test_error_shows_its_line(text: str, problem: str) -> None:
     with pytest.raises(TemplateError) as refused:
         compile_template(text, "properties.p")
 
@@ -473,14 +458,37 @@ def test_error_of_the_syntax_shows_its_line(text: str, problem: str) -> None:
     assert line == f"    {text}"
 
 
-def test_error_in_a_later_line_has_the_line_number() -> None:
-    with pytest.raises(TemplateError) as refused:
-        compile_template("one\r\ntwo {{ x | ) }}", "properties.p")
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("two {{ x | ) }}", "unexpected ')'"),
+        ("two }} three", "`}}` opens or ends nothing"),
+        ("two {{ x | map('lowre') }}", "there is no filter `lowre`"),
+        ("two {{ x.lowr() }}", "there is no method `lowr`"),
+        ("two {% include 'x' %}", "`include` needs another template; there is none"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_error_in_a_later_line_has_the_line_number(
+    line: str, problem: str, end: str
+) -> None:
+    text = end.join(["one {{ x }} of", "", line, "three"])
 
-    assert str(refused.value).split("\n") == [
-        "unexpected ')' (line 2)",
-        "    two {{ x | ) }}",
-    ]
+    with pytest.raises(TemplateError) as refused:
+        compile_template(text, "properties.p")
+
+    sentence, shown = str(refused.value).split("\n")
+    assert sentence.startswith(problem)
+    assert sentence.endswith(" (line 3)")
+    assert shown == f"    {line}"
+
+
+@pytest.mark.parametrize("part", ["plan == '{{ x }}'", "x.lowr()", "'b'"])
+def test_error_in_a_later_line_of_a_condition_has_the_line_number(part: str) -> None:
+    with pytest.raises(TemplateError) as refused:
+        compile_condition(f"plan == 'a'\nor {part}", "when")
+
+    assert str(refused.value).endswith(f" (line 2)\n    or {part}")
 
 
 @pytest.mark.parametrize("condition", ["plan = 'x'", "plan ==", "(plan", ""])
