@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FIELDS = ("id", "stream_name", "outcome", "reason", "attempts", "first_at", "last_at")
 _MAX_ROWS = 100
 _ID = click.IntRange(1, 2**63 - 1)  # the numbers of a database
-_NOT_SENDABLE = "not there, or not chosen, or `unknown`, or without a record"
+_NOT_SENDABLE = "`unknown`, or without a record"
 
 
 @click.group("dead-letters")
@@ -54,14 +54,27 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _find(ledger: Ledger, **chosen: Any) -> list[Row[Any]]:
+def _find(ledger: Ledger, *, ids: Collection[int], **chosen: Any) -> list[Row[Any]]:
+    """Return the chosen dead letters; end with 1 if one of `ids` is not among them."""
     from target_stairoids.ledger.dead_letters import dead_letters_of
     from target_stairoids.ledger.maintenance import unknown_stream
 
-    found, stream = dead_letters_of(ledger, **chosen), chosen.get("stream")
+    found, stream = dead_letters_of(ledger, ids=ids, **chosen), chosen.get("stream")
     if stream and not found and (hint := unknown_stream(ledger, stream)):
         click.echo(with_id(hint), err=True)
+    others = "not there, or not chosen" if any(chosen.values()) else "not there"
+    _refuse_others(ids, [dead.id for dead in found], others)
     return found
+
+
+def _refuse_others(ids: Collection[int], found: Collection[int], others: str) -> None:
+    """End with 1 and name those of `ids` that were not found, if there are any."""
+    if left := sorted({*ids} - {*found}):
+        sentence = "Dead letter {} is" if len(left) == 1 else "Dead letters {} are"
+        fail(
+            f"{sentence.format(', '.join(map(str, left)))} {others}. Compare the ids "
+            "with `stairoids-signals dead-letters list`."
+        )
 
 
 @dead_letters.command("list")
@@ -102,14 +115,12 @@ def list_dead_letters(
     if output_format == "json":
         for row in rows:
             click.echo(simplejson.dumps(row))  # a key may have many digits
-    elif rows or not chosen["ids"]:
+    else:
         limit = chosen["limit"] or _MAX_ROWS
         _show(rows[:limit], with_key=with_key)
         if len(rows) > limit:
             click.echo(f"{len(rows) - limit} more: --limit {len(rows)} shows them.")
         click.echo(f"\nLedger {ledger.name}")
-    numbers = [dead.id for dead in found]
-    _refuse_others(numbers, chosen["ids"], "not there, or not chosen")
 
 
 def _show(rows: Sequence[dict[str, Any]], *, with_key: bool) -> None:
@@ -161,12 +172,10 @@ def export(ledger: Ledger, ids: tuple[int, ...], **chosen: Any) -> None:
     """
     found = _find(ledger, ids=ids, **chosen)
     sendable = _sendable(found)
+    _refuse_others(ids, [dead.id for dead in sendable], _NOT_SENDABLE)
     for message in _messages_of(ledger, sendable):
         click.echo(message)
-    if ids:
-        _summarise_sendable(sendable, ids, "exported")
-    else:
-        _show_left_out(found, sendable)
+    _show_left_out(found, sendable)
 
 
 @dead_letters.command()
@@ -192,6 +201,7 @@ def replay(
       stairoids-signals dead-letters replay --config config.json 7 8
     """
     from target_stairoids.dry_run.runner import run
+    from target_stairoids.ledger.dead_letters import dead_letters_of
 
     listed = _find(ledger, ids=ids, **chosen)
     found, foreign = list[Any](), list[Any]()
@@ -199,8 +209,8 @@ def replay(
         (found if _is_own(dead, settings) else foreign).append(dead)
     _show_foreign(foreign)
     sendable = _sendable(found)
-    if ids and len(sendable) < len(set(ids)):
-        _summarise_sendable(sendable, ids, "can be sent")
+    others = f"{_NOT_SENDABLE}, or of another mapping"
+    _refuse_others(ids, [dead.id for dead in sendable], others)
     _show_left_out(found, sendable)
     if not sendable:
         click.echo("No dead letters to send.", err=True)
@@ -210,7 +220,8 @@ def replay(
         run(config_inputs, list(_messages_of(ledger, sendable)))
     if listed and not found:
         raise click.exceptions.Exit(1)
-    if found and (left := len(_find(ledger, ids=[dead.id for dead in found]))):
+    numbers = [dead.id for dead in found]
+    if numbers and (left := len(dead_letters_of(ledger, ids=numbers))):
         total = counted(len(found), "dead letter")
         verb = "stays" if left == 1 else "stay"
         click.echo(f"{left} of {total} {verb}.", err=True)
@@ -275,41 +286,6 @@ def _messages_of(ledger: Ledger, found: Sequence[Row[Any]]) -> Iterator[str]:
         )
 
 
-def _summarise(
-    found: Sequence[int],
-    ids: Sequence[int],
-    done: str,
-    *,
-    others: str,
-    err: bool = False,
-) -> None:
-    """Print how many of the dead letters were changed, and end with 1 if not all were.
-
-    `others` is why the others were not. With `err`, stdout has messages.
-    """
-    if found:
-        total = counted(len({*found, *ids}), "dead letter")
-        click.echo(f"{len(found)} of {total} {done}.", err=err)
-    _refuse_others(found, ids, others)
-
-
-def _refuse_others(found: Sequence[int], ids: Sequence[int], others: str) -> None:
-    """End with 1 and name the dead letters that were not found, if there are any."""
-    if left := sorted({*ids} - {*found}):
-        sentence = "Dead letter {} is" if len(left) == 1 else "Dead letters {} are"
-        fail(
-            f"{sentence.format(', '.join(map(str, left)))} {others}. Compare the ids "
-            "with `stairoids-signals dead-letters list`."
-        )
-
-
-def _summarise_sendable(
-    sendable: Sequence[Row[Any]], ids: Sequence[int], done: str
-) -> None:
-    found = [dead.id for dead in sendable]
-    _summarise(found, ids, done, others=_NOT_SENDABLE, err=True)
-
-
 @dead_letters.command()
 @click.argument("ids", nargs=-1, type=_ID, required=True)
 @cli.confirmed_removal
@@ -327,14 +303,10 @@ def discard(
 
     found = [dead.id for dead in _find(ledger, ids=ids)]
     many = "dead letters with these ids are there."
-    if not found:
-        _refuse_others(found, ids, "not there")
-    elif is_confirmed(
-        counted(len(found), "dead letter with these ids is there.", many)
-    ):
+    if is_confirmed(counted(len(found), "dead letter with these ids is there.", many)):
         with ledger.transaction() as transaction:
             stored.discard(transaction, found)
-        _summarise(found, ids, "discarded", others="not there")
+        click.echo(f"{counted(len(found), 'dead letter')} discarded.")
 
 
 @dead_letters.command()
@@ -361,6 +333,8 @@ def resolve(
             "Use --delivered if Stairoids has the signal, else --resend."
         )
     outcome = Outcome.ACCEPTED if delivered else Outcome.REJECTED
+    _find(ledger, ids=ids)
     with ledger.transaction() as transaction:
         found = stored.resolve(transaction, ids, outcome)
-    _summarise(found, ids, "resolved", others="not there, or not `unknown`")
+        _refuse_others(ids, found, "not `unknown`")
+    click.echo(f"{counted(len(found), 'dead letter')} resolved.")
