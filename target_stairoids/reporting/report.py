@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import select
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,7 +21,7 @@ from target_stairoids.settings import Settings
 
 # The counts of requests without a clear response.
 _UNANSWERED = ("requests", "found", "sent_again", "held")
-_PATIENCE = 60.0  # seconds that the reader of a pipe may need for each part
+_PATIENCE = 60.0  # seconds that the reader of a pipe may need
 
 
 class Report:
@@ -212,20 +210,20 @@ def _write(text: str | None, setting: str, place: str) -> str:
         else:
             os.replace(part, path)  # noqa: PTH105 - the name of the atomic system call
     except OSError as error:
-        why = f"{error.strerror} ({as_code(place)})"
+        why = f"{error.strerror or 'its reader is too slow'} ({as_code(place)})"
         return f"The file of `{setting}` cannot be written: {why}."
     return ""
 
 
 def _write_device(path: Path, text: bytes) -> None:
     """Write to a device or a pipe, whose reader may be slow but must be there."""
-    number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    poll = select.poll()  # `select` takes no descriptors above 1,023
-    poll.register(number, select.POLLOUT)
-    try:
-        while text:
-            if not poll.poll(1000 * _PATIENCE):
-                raise TimeoutError(errno.ETIMEDOUT, "its reader is too slow")
-            text = text[os.write(number, text) :]
-    finally:
-        os.close(number)
+    from stairoids_common.http import within  # noqa: PLC0415 - slow to import
+
+    number = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # fails without a reader
+    os.set_blocking(number, True)
+
+    def write() -> None:
+        with os.fdopen(number, "wb") as device:
+            device.write(text)
+
+    within(_PATIENCE, write)
