@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from stairoids_common.text import CODE, counted
+from stairoids_common.text import counted
 from target_stairoids.dedup.duplicate_rules import Outcome
 from target_stairoids.reporting.next_steps import (
     check_command,
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from target_stairoids.reporting.runs import PastRun
 
 _MINUTES_PER_DAY = 1440
-_SENTENCE_END = re.compile(r"(?<=[.?\]])\s(?=[A-Z])")
-_ERROR_ID = re.compile(r" \[E\d+\]")
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
+_DECIDE = "Run this command if its sentence in the reason is right for you."
 
 
 class Plan(NamedTuple):
@@ -90,12 +88,9 @@ def state_of(run: PastRun) -> str:
 
 
 def words_of(run: PastRun) -> str:
-    """Return the end of a run and its reason, without sentences that are next steps."""
-    if not run.reason:
-        return f"{ending_of(run)}."
-    told = [text for text in _sentences(run) if not ledger_commands(text)]
-    ids = [name.strip() for name in _ERROR_ID.findall(run.reason)]
-    return f"{ending_of(run)}: {' '.join(told + ids)}"
+    """Return the end of a run and its reason."""
+    reason = f": {with_configs(run.reason)}" if run.reason else "."
+    return f"{ending_of(run)}{reason}"
 
 
 def ending_of(run: PastRun) -> str:
@@ -161,10 +156,9 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         yield Step(text="Run again. The next run recovers the requests that were open.")
     elif _is_stopped(run) or (not run.exit_code and run.outcomes.get(Outcome.PENDING)):
         yield Step(text=_AGAIN)
-    elif decisions := [text for text in _sentences(run) if ledger_commands(text)]:
-        for text in decisions:
-            command = with_config(ledger_commands(text)[0])
-            yield Step(text=with_configs(text), command=command)
+    elif commands := ledger_commands(run.reason):
+        for command in commands:
+            yield Step(text=_DECIDE, command=with_config(command))
     elif run.exit_code:
         text = "Fix the cause, check the config and the API key, then run again."
         yield Step(text=text, command=check_command())
@@ -172,17 +166,6 @@ def _next(run: PastRun, dead_letters: int) -> Iterator[Step]:
         are = counted(dead_letters, "dead letter waits", "dead letters wait")
         text = f"{are} for a person. List them with their reasons."
         yield Step(text=text, command=dead_letters_command())
-
-
-def _sentences(run: PastRun) -> list[str]:
-    """Return the sentences of a reason. Code may hold the end of a sentence too."""
-    text = _ERROR_ID.sub("", run.reason)
-    masked = CODE.sub(lambda found: "`" * len(found[0]), text)
-    ends = [found.start() for found in _SENTENCE_END.finditer(masked)]
-    return [
-        text[begin:end].strip()
-        for begin, end in zip([0, *ends], [*ends, len(text)], strict=True)
-    ]
 
 
 def quota_of(runs: Sequence[PastRun], now: datetime) -> Quota | None:
