@@ -79,12 +79,12 @@ def discover(config: Mapping[str, Json]) -> Message:
         config = checked_config(config)
         streams = [
             _described(records, [SEQUENCE], is_incremental=True)
-            for records in Reading(config).records
+            for records in Reading(config).streams.values()
         ]
         for log in _logs_of(config):
             streams += [
                 _described(stream, stream.key, is_incremental=stream.is_incremental)
-                for stream in log.streams
+                for stream in log.streams.values()
             ]
         return {"type": "CATALOG", "catalog": {"streams": streams}}
 
@@ -159,9 +159,9 @@ class _Sync:
         states: Mapping[str, dict[str, Json]],
     ) -> None:
         self._reading = reading
-        self._logs = logs
-        by_name: dict[str, Records | LogStream] = {r.name: r for r in reading.records}
-        by_name |= {stream.name: stream for log in logs for stream in log.streams}
+        self._sources: list[Reading | SyncLog] = [reading, *logs]
+        by_name = {n: each for s in self._sources for n, each in s.streams.items()}
+        self._source_of = {name: s for s in self._sources for name in s.streams}
         names = [configured.stream.name for configured in catalog.streams]
         if unknown := [name for name in names if name not in by_name]:
             msg = f"The catalog names streams that do not exist: {', '.join(unknown)}."
@@ -171,22 +171,16 @@ class _Sync:
             raise WrongConfigError(msg)
         self._streams = [by_name[name] for name in names]
         self._earlier = dict(states)
-        self._starts = {
-            name: self._start_of(by_name[name], states.get(name)) for name in names
-        }
+        self._starts = {name: self._start_of(name) for name in names}
         self._stopped_by: int | None = None
 
-    def _start_of(
-        self, records: Records | LogStream, state: Mapping[str, Json] | None
-    ) -> int:
-        if not state:
+    def _start_of(self, name: str) -> int:
+        if not (state := self._earlier.get(name)):
             return 0
-        if isinstance(records, LogStream):
-            return records.start_of(state)
         sequence: int = state[SEQUENCE]
-        if self._reading.can_resume(records.name, sequence, state):
+        if self._source_of[name].resumes(name, sequence, state):
             return sequence
-        del self._earlier[records.name]
+        del self._earlier[name]
         return 0
 
     def run(self) -> None:
@@ -204,22 +198,16 @@ class _Sync:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         """Stop after the current record. Called in a signal handler."""
         self._stopped_by = number
-        self._reading.snapshot.stopped = True
-        for log in self._logs:
-            log.stopped = True
+        for source in self._sources:
+            source.stop()
 
     def _write(self, records: Records | LogStream) -> None:
         stream = Descriptor(records.name)
         sequence, count = self._starts[records.name], 0
         error: WebhooksError | StairoidsError | None = None
-        found = (
-            records.after(sequence)
-            if isinstance(records, LogStream)
-            else records.after(sequence, as_is=True)
-        )
         write(status_message("STARTED", stream))
         try:
-            for record in found:
+            for record in records.after(sequence):
                 if count == 0:
                     write(status_message("RUNNING", stream))
                 data = {"stream": records.name, "data": record, "emitted_at": now()}
@@ -227,27 +215,21 @@ class _Sync:
                 sequence = record.get(SEQUENCE, 0)
                 count += 1
                 if count % _RECORDS == 0:  # before the next record changes the marks
-                    self._write_state(records, sequence, _RECORDS)
+                    self._write_state(records.name, sequence, _RECORDS)
         except (WebhooksError, StairoidsError) as failure:
             error = failure
         if (rest := count % _RECORDS) or (not count and error is None):
-            self._write_state(records, sequence, rest)
+            self._write_state(records.name, sequence, rest)
         is_cut = error is not None or self._stopped_by is not None
         write(status_message("INCOMPLETE" if is_cut else "COMPLETE", stream))
         if error is not None:
             raise error
 
-    def _write_state(
-        self, records: Records | LogStream, sequence: int, count: int
-    ) -> None:
-        earlier = self._earlier.get(records.name, {})
-        marks = (
-            {"at": records.last_at}
-            if isinstance(records, LogStream)
-            else self._reading.marks_of(records)
-        )
+    def _write_state(self, name: str, sequence: int, count: int) -> None:
+        earlier = self._earlier.get(name, {})
+        marks = self._source_of[name].marks_of(name)
         stream = {
-            "stream_descriptor": Descriptor(records.name),
+            "stream_descriptor": Descriptor(name),
             "stream_state": {**earlier, SEQUENCE: sequence, **marks},
         }
         # Airbyte requires a float.

@@ -77,10 +77,17 @@ _OPTIONS = frozenset({"__alias__", "__source__", "__else__", "__key_properties__
 _FILTER = "__filter__"
 
 
-class Stoppable(Protocol):
-    """The records of a run."""
+class Source(Protocol):
+    """The streams of a run."""
 
-    stopped: bool
+    def stop(self) -> None:
+        """End every stream after the current record."""
+
+    def resumes(self, name: str, sequence: object, marks: Mapping[str, Any]) -> bool:
+        """Return whether a stream can resume after its bookmark. Else clear it."""
+
+    def marks_of(self, name: str) -> dict[str, Any]:
+        """Return the facts in the state of a stream that prove its bookmark."""
 
 
 class StairoidsPlugin(PluginBase):
@@ -203,6 +210,12 @@ class StairoidsStream(Stream):
             yield from super()._generate_record_messages(record)
 
     @override
+    def _write_state_message(self) -> None:
+        source = cast("StairoidsTap", self._tap).source
+        self.stream_state.update(source.marks_of(self.name))
+        super()._write_state_message()
+
+    @override
     def _process_record(self, *args: Any, **contexts: Any) -> None:
         with self._map_errors():  # of `__filter__`
             super()._process_record(*args, **contexts)
@@ -221,14 +234,13 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
     """A tap whose mistakes of the user are one line each and exit code 1."""
 
     expected_errors: ClassVar[tuple[type[Exception], ...]]
-
     stopped_by: ClassVar[int | None] = None
     _at_exit: ClassVar = ExitStack()
 
     @property
     @abstractmethod
-    def records(self) -> Stoppable:
-        """The records of this run, which `stopped` ends."""
+    def source(self) -> Source:
+        """The streams of this run."""
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
@@ -242,6 +254,12 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
             if key and _is_foreign(bookmark, key):
                 problem = f"the bookmark of {name} is not a whole number of `{key}`"
                 raise WrongConfigError(f"state: {problem}; {_REMEDIES['state']}")
+            if "replication_key_value" not in bookmark:
+                continue
+            if self.source.resumes(name, bookmark["replication_key_value"], bookmark):
+                bookmark["replication_key"] = key  # else the SDK reads from 0
+            else:
+                bookmark.clear()
         super().load_state({"bookmarks": bookmarks})
 
     @override
@@ -258,10 +276,10 @@ class StairoidsTap(StairoidsPlugin, Tap, ABC):
 
         The SDK would write a STATE, perhaps amid another message.
         """
-        if self.records.stopped:
+        if self.stopped_by is not None:
             sys.exit(128 + signum)
         type(self).stopped_by = signum
-        self.records.stopped = True
+        self.source.stop()
 
     @classmethod
     @override

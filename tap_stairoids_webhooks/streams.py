@@ -16,7 +16,6 @@ from typing_extensions import override
 
 from stairoids_common.plugin import StairoidsStream
 from tap_stairoids_webhooks.exceptions import UnverifiedEventError
-from tap_stairoids_webhooks.reading.bookmarks import Reading
 from tap_stairoids_webhooks.reading.records import SEQUENCE, Records
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ class WebhookStream(StairoidsStream):
     # The records fit their schemas already; see reading/payload_schemas.py.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE
 
-    def __init__(self, tap: Tap, reading: Reading, records: Records) -> None:
+    def __init__(self, tap: Tap, records: Records) -> None:
         super().__init__(tap, name=records.name, schema=records.schema)
-        self._reading = reading
         self._records = records
 
     @override
@@ -49,8 +47,6 @@ class WebhookStream(StairoidsStream):
 
     @override
     def _write_state_message(self) -> None:
-        """Add the facts that prove the bookmark to the state."""
-        self.stream_state.update(self._reading.marks_of(self._records))
         super()._write_state_message()
         # The SDK writes no state twice, and its end would leave records in the buffer.
         cast("MessageWriter", self._tap.message_writer).flush()

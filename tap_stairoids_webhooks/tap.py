@@ -15,8 +15,6 @@ from tap_stairoids_webhooks.config import TapConfig, problems_in
 from tap_stairoids_webhooks.exceptions import WebhooksError
 from tap_stairoids_webhooks.messages import MessageWriter
 from tap_stairoids_webhooks.reading.bookmarks import Reading
-from tap_stairoids_webhooks.reading.records import SEQUENCE
-from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.streams import WebhookStream
 
 _EXAMPLES = f"""\b
@@ -46,40 +44,22 @@ class TapStairoidsWebhooks(StairoidsTap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        reading = self._reading
-        return [WebhookStream(self, reading, records) for records in reading.records]
+        streams = self.source.streams.values()
+        return [WebhookStream(self, records) for records in streams]
 
     @cached_property
-    def _reading(self) -> Reading:
-        """The streams of this run."""
+    @override
+    def source(self) -> Reading:
         reading = Reading(self.config)
         self._at_exit.callback(reading.snapshot.close)
         return reading
-
-    @property
-    @override
-    def records(self) -> Snapshot:
-        return self._reading.snapshot
-
-    @override
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state and check its bookmarks against the store."""
-        super().load_state(state)
-        for name, bookmark in self.state.get("bookmarks", {}).items():
-            if name not in self.streams or "replication_key_value" not in bookmark:
-                continue
-            sequence = bookmark["replication_key_value"]
-            if self._reading.can_resume(name, sequence, bookmark):
-                bookmark["replication_key"] = SEQUENCE  # else the SDK reads from 0
-            else:
-                bookmark.clear()
 
     @override
     def _set_compatible_replication_methods(self) -> None:
         """Acknowledge at the start of a run; the SDK does not call this for --test."""
         super()._set_compatible_replication_methods()
         bookmarks = self.state.get("bookmarks", {})
-        self._reading.acknowledge(
+        self.source.acknowledge(
             {
                 name: bookmarks.get(name, {}).get("replication_key_value", 0)
                 for name, stream in self.streams.items()

@@ -16,12 +16,7 @@ from stairoids_common.settings import settings_from
 from tap_stairoids_webhooks.config import TapConfig
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreResetError
 from tap_stairoids_webhooks.reading.payload_schemas import KNOWN_EVENTS
-from tap_stairoids_webhooks.reading.records import (
-    ERASURES,
-    EVENTS,
-    Records,
-    all_records,
-)
+from tap_stairoids_webhooks.reading.records import ERASURES, EVENTS, all_records
 from tap_stairoids_webhooks.reading.snapshot import Snapshot
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 
@@ -58,22 +53,26 @@ class Reading:
             secrets=settings.secrets or (),
             skips_unverified=settings.on_unverified == "skip",
         )
-        self.records: list[Records] = all_records(self.snapshot, self._filter)
+        found = all_records(self.snapshot, self._filter)
+        self.streams = {records.name: records for records in found}
         self._has_warned = False
 
-    def marks_of(self, records: Records) -> dict[str, Any]:
+    def stop(self) -> None:
+        """End every stream after the current record."""
+        self.snapshot.stopped = True
+
+    def marks_of(self, name: str) -> dict[str, Any]:
         """Return the facts that the state of a stream carries beside its sequence."""
+        last = self.streams[name].last
         marks: dict[str, Any] = {
             "store_id": self.snapshot.history_id,
             **self._filter.as_json(),
         }
-        if records.last is not None:
-            marks["row"] = records.last.row_digest
+        if last is not None:
+            marks["row"] = last.row_digest
         return marks
 
-    def can_resume(
-        self, name: str, sequence: object, marks: Mapping[str, object]
-    ) -> bool:
+    def resumes(self, name: str, sequence: object, marks: Mapping[str, object]) -> bool:
         """Return whether a stream can resume after its bookmark. If not, read it again.
 
         `marks` is the result of `marks_of` in the state. Any fact may be absent.
@@ -104,7 +103,7 @@ class Reading:
         if store_id is not None and store_id != self.snapshot.history_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
             raise StoreResetError(msg)
-        records = next(records for records in self.records if records.name == name)
+        records = self.streams[name]
         if sequence > records.upper:
             raise StoreResetError(
                 f"the bookmark of {name} is {sequence}, but the store"
@@ -175,10 +174,10 @@ class Reading:
         if consumer is None:
             return
         by_kind: dict[str, int] = {}
-        for records in self.records:
-            if records.name not in bookmarks:
+        for name, records in self.streams.items():
+            if name not in bookmarks:
                 continue
-            bookmark = bookmarks[records.name]
+            bookmark = bookmarks[name]
             for kind in records.selected.kinds:
                 by_kind[kind] = min(bookmark, by_kind.get(kind, bookmark))
         if not by_kind:

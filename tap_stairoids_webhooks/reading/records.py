@@ -152,7 +152,7 @@ class Records:
         is_forgotten = found is None and sequence <= store.pruned_through()
         return is_forgotten or found == digest
 
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
+    def after(self, sequence: int, *, as_is: bool = True) -> Iterator[dict[str, Any]]:
         """Yield the records after a sequence; `as_is` if nothing changes them later."""
         if self.selected.types == frozenset():
             return  # the config leaves out the type of this stream
@@ -176,7 +176,7 @@ class ErasureRecords(Records):
         return [row.row_digest for row in found] == [digest]
 
     @override
-    def after(self, sequence: int, *, as_is: bool) -> Iterator[dict[str, Any]]:
+    def after(self, sequence: int, *, as_is: bool = True) -> Iterator[dict[str, Any]]:
         for erasure in self.snapshot.erasures_after(sequence):
             self.last = erasure
             yield self.record_of(erasure)

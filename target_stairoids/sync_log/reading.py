@@ -47,15 +47,12 @@ _DESCRIPTIONS = {
 
 
 class SyncLog:
-    """The ledger, opened for reading when it is first needed. Close it at the end.
-
-    `stopped` ends every stream after the current record.
-    """
+    """The ledger, opened for reading when it is first needed. Close it at the end."""
 
     def __init__(self, ledger_url: str) -> None:
         self._url = ledger_url
         self._opened = ExitStack()
-        self.streams = [LogStream(self, name) for name in _KEYS]
+        self.streams = {name: LogStream(self, name) for name in _KEYS}
         self.stopped = False
 
     @cached_property
@@ -67,6 +64,40 @@ class SyncLog:
     def close(self) -> None:
         """Close the ledger."""
         self._opened.close()
+
+    def stop(self) -> None:
+        """End every stream after the current record."""
+        self.stopped = True
+
+    def resumes(self, name: str, sequence: object, marks: Mapping[str, Any]) -> bool:
+        """Return whether a stream can resume after its bookmark. If not, read it again.
+
+        `marks` is the result of `marks_of` in the state. Any fact may be absent.
+        """
+        stream, at = self.streams[name], str(marks.get("at"))
+        if not stream.is_incremental or not sequence:
+            return False
+        if (
+            isinstance(sequence, int)
+            and sequence is not True
+            and 0 < sequence < 2**63
+            and queries.log_has(self.ledger, name, sequence, at)
+        ):
+            stream.last_at = at
+            return True
+        logger.warning(
+            "Stream `%s` is read from its start, because the ledger %s lacks its last "
+            "record. It is another ledger, an older copy, or it was pruned.",
+            name,
+            self.ledger.name,
+        )
+        return False
+
+    def marks_of(self, name: str) -> dict[str, Any]:
+        """Return the facts that the state of a stream carries beside its sequence."""
+        stream = self.streams[name]
+        is_known = stream.is_incremental and stream.last_at is not None
+        return {"at": stream.last_at} if is_known else {}
 
 
 class LogStream:
@@ -80,30 +111,6 @@ class LogStream:
         self.schema = {"type": "object", "properties": properties}
         self.is_incremental = SEQUENCE in self._columns
         self.last_at: str | None = None
-
-    def start_of(self, bookmark: Mapping[str, Any]) -> int:
-        """Return the sequence of a bookmark, or 0 if this ledger never wrote it.
-
-        The bookmark has `sequence`, and the time `at` in the key of its record.
-        """
-        sequence, at = bookmark.get(SEQUENCE), bookmark.get("at")
-        if not self.is_incremental or not sequence:
-            return 0
-        if (
-            isinstance(sequence, int)
-            and sequence is not True
-            and 0 < sequence < 2**63
-            and queries.log_has(self._log.ledger, self.name, sequence, str(at))
-        ):
-            self.last_at = str(at)
-            return sequence
-        logger.warning(
-            "Stream `%s` is read from its start, because the ledger %s lacks its last "
-            "record. It is another ledger, an older copy, or it was pruned.",
-            self.name,
-            self._log.ledger.name,
-        )
-        return 0
 
     def after(self, sequence: int) -> Iterator[dict[str, Any]]:
         """Yield the records after a sequence, in the order of their commits."""

@@ -59,12 +59,6 @@ class SyncLogStream(StairoidsStream):
         bookmark = self.get_starting_replication_key_value(context)
         return self._log.after(bookmark or 0)
 
-    @override
-    def _write_state_message(self) -> None:
-        if self._log.is_incremental and self._log.last_at is not None:
-            self.stream_state["at"] = self._log.last_at
-        super()._write_state_message()
-
 
 class TapStairoidsSignals(StairoidsTap):
     """Singer tap for the signals that the target sent, which reads its ledger."""
@@ -79,30 +73,21 @@ class TapStairoidsSignals(StairoidsTap):
 
     @override
     def discover_streams(self) -> Sequence[Stream]:
-        return [SyncLogStream(self, stream) for stream in self.records.streams]
+        streams = self.source.streams.values()
+        return [SyncLogStream(self, stream) for stream in streams]
 
     @cached_property
     @override
-    def records(self) -> SyncLog:
+    def source(self) -> SyncLog:
         log = SyncLog(settings_from(TapSettings, self.config).ledger_url)
         self._at_exit.callback(log.close)
         return log
 
     @override
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state; a bookmark that this ledger never wrote is dropped."""
-        super().load_state(state)
-        for stream in self.records.streams:
-            bookmark = self.state.get("bookmarks", {}).get(stream.name, {})
-            sequence = bookmark.get("replication_key_value")
-            if not stream.start_of({**bookmark, SEQUENCE: sequence}):
-                bookmark.clear()
-
-    @override
     def _set_compatible_replication_methods(self) -> None:
         """Open the ledger before any SCHEMA, at which targets may empty a table."""
         super()._set_compatible_replication_methods()
-        _ = self.records.ledger
+        _ = self.source.ledger
 
 
 def main() -> None:
