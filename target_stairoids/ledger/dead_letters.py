@@ -15,7 +15,7 @@ from stairoids_common.time import parse_time, timestamp
 from target_stairoids.dedup.duplicate_rules import DONE, Outcome, Version
 from target_stairoids.dedup.order import read_order
 from target_stairoids.dedup.record import keyed_digest, person_digest
-from target_stairoids.ledger.lookup import PARAMETERS, blocks, in_scope, upsert_text
+from target_stairoids.ledger.lookup import blocks, in_scope, upsert_text
 from target_stairoids.ledger.outcomes import LoggedSignal, log
 from target_stairoids.ledger.schema import (
     dead_letters,
@@ -97,7 +97,7 @@ def read_order_in(ledger: Ledger, mark: str) -> int | None:
 
 def discard(transaction: Transaction, numbers: Collection[int]) -> None:
     """Delete dead letters."""
-    for block in blocks(numbers, PARAMETERS // 2):
+    for block in blocks(numbers):
         are_they = dead_letters.c.id.in_(block)
         account_for(transaction, dead_letters, are_they)
         transaction.write(delete(dead_letters).where(are_they))
@@ -137,9 +137,7 @@ def resolve(
 
     The outcome is ACCEPTED, or REJECTED so that the signals can be sent again.
     """
-    parts = (
-        _resolve(transaction, b, outcome) for b in blocks(numbers, PARAMETERS // 2)
-    )
+    parts = (_resolve(transaction, block, outcome) for block in blocks(numbers))
     return [number for part in parts for number in part]
 
 
@@ -234,6 +232,6 @@ def dead_letters_of(
     if not ids:
         return ledger.rows(query)
     found = list[Row[Any]]()
-    for block in blocks(sorted({*ids}), PARAMETERS // 2):
+    for block in blocks(sorted({*ids})):
         found += ledger.rows(query.where(dead_letters.c.id.in_(block)))
     return found[:limit]

@@ -31,7 +31,7 @@ T = TypeVar("T")
 #: Entity digest, and the text or state digest of a record.
 Mark = tuple[bytes, bytes]
 
-PARAMETERS = 999  # the limit of SQLite builds that are still in use
+PARAMETERS = 32_766  # of one statement in SQLite
 _LATEST = Latest.__struct_fields__
 _RUN = _LATEST.index("run")
 _SETTLED = Settled.__struct_fields__
@@ -124,18 +124,15 @@ def _rows_of(
     text: str,
     asked: Mapping[str, Sequence[tuple[bytes, ...]]],
 ) -> Iterator[tuple[str, Sequence[Any]]]:
-    """Yield mapping and row of a SELECT about digests, for a block of them at a time.
+    """Yield mapping and row of a SELECT about the digests of a block of records.
 
     The text has `{asked}` for digests, and `?` behind it for the mapping.
     """
     for mapping, listed in asked.items():
-        width = len(listed[0]) if listed else 1
-        for block in blocks(listed, (PARAMETERS - 1) // width):
-            marks = f"({', '.join('?' * width)})"
-            query = text.format(asked=", ".join([marks] * len(block)))
-            values = (*chain.from_iterable(block), mapping)
-            for row in execute(connection, query, values).all():
-                yield mapping, row
+        marks = ", ".join(f"({', '.join('?' * len(row))})" for row in listed)
+        values = (*chain.from_iterable(listed), mapping)
+        for row in execute(connection, text.format(asked=marks), values).all():
+            yield mapping, row
 
 
 def facts(connection: sa.Connection, scope: str, ids: Collection[str]) -> ListFacts:
@@ -204,7 +201,7 @@ def rows_in(
 ) -> Iterator[Sequence[Any]]:
     """Yield columns of the rows whose key is one of the values."""
     names, table = ", ".join(columns), key.table.name
-    for block in blocks(values, PARAMETERS):
+    for block in blocks(values):
         marks = ", ".join("?" * len(block))
         text = f"SELECT {names} FROM {table} WHERE {key.name} IN ({marks})"  # noqa: S608 - names of our own tables
         yield from execute(connection, text, block).all()
@@ -221,9 +218,9 @@ def execute(
     return connection.exec_driver_sql(text, parameters)
 
 
-def blocks(items: Collection[T], size: int) -> list[tuple[T, ...]]:
-    """Return items in blocks of a size."""
-    listed = tuple(items)
+def blocks(items: Collection[T]) -> list[tuple[T, ...]]:
+    """Return items in blocks that a statement takes beside its other parameters."""
+    listed, size = tuple(items), PARAMETERS // 2
     return [listed[start : start + size] for start in range(0, len(listed), size)]
 
 

@@ -18,9 +18,7 @@ from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import (
-    PARAMETERS,
     at_origin,
-    blocks,
     in_scope,
     is_used,
 )
@@ -245,9 +243,8 @@ def records_like(
     is_its = streams.c.name == stream
     rows = [
         ((entity, mapping), {source, content}, name, value)
-        for block in blocks(digests, PARAMETERS // 3)
         for entity, mapping, source, content, name, value in ledger.rows(
-            query.where(both[0].in_(block) | (is_its & both[1].in_(block)))
+            query.where(both[0].in_(digests) | (is_its & both[1].in_(digests)))
         )
     ]
     for claim in ledger.left_over:
@@ -287,13 +284,8 @@ def namespaces_with(
         return {}  # without a look at all records
     query = sa.select(latest.c.source_digest, latest.c.stream)
     query = query.where(latest.c.stream.in_(namespaces), latest.c.mapping.in_(mappings))
-    return {
-        source: namespaces[number]
-        for block in blocks(sources, PARAMETERS // 2)
-        for source, number in ledger.rows(
-            query.where(latest.c.source_digest.in_(block))
-        )
-    }
+    query = query.where(latest.c.source_digest.in_(sources))
+    return {source: namespaces[number] for source, number in ledger.rows(query)}
 
 
 def known_contents(

@@ -91,6 +91,8 @@ class Transaction:
         Returns:
             The last state and the settled states that belong to each claim of ours.
         """
+        if not wanted:
+            return {}
         noted = {"api_key": api_key, "run": self.run, "attempts": 1}
         noted |= {"claimed_at": at, "attempted_at": at}
         rows = []
@@ -100,12 +102,10 @@ class Transaction:
             its |= {"signal": claim.request}
             values = asdict(claim) | asdict(claim.version) | its | noted
             rows.append([values[name] for name in _CLAIMED])
-        ours = set[Sequence[Any]]()
-        for block in lookup.blocks(rows, lookup.PARAMETERS // len(_CLAIMED)):
-            insert = lookup.insert_text(claims, _CLAIMED, len(block))
-            text = f"{insert} ON CONFLICT DO NOTHING RETURNING entity, mapping"
-            row = tuple(chain.from_iterable(block))
-            ours |= {*map(tuple, lookup.execute(self.connection, text, row))}
+        insert = lookup.insert_text(claims, _CLAIMED, len(rows))
+        text = f"{insert} ON CONFLICT DO NOTHING RETURNING entity, mapping"
+        row = tuple(chain.from_iterable(rows))
+        ours = {*map(tuple, lookup.execute(self.connection, text, row))}
         versions = [c.version for c in wanted if c.version.key in ours]
         for version in self._claimed_as_other(versions):
             self.withdraw(version)

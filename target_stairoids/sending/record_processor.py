@@ -47,7 +47,7 @@ from target_stairoids.sending.record_outcomes import RecordOutcomes
 from target_stairoids.sending.streams import Stream, Streams
 from target_stairoids.settings import Settings
 
-_BLOCK = 998  # two queries on SQLite builds that are still in use
+_BLOCK = 998  # records
 #: Outcomes of signals that are not sent on purpose, and count as sent.
 _KEPT_BACK = {Outcome.BASELINED, Outcome.TOO_OLD}
 

@@ -12,9 +12,8 @@ from sqlalchemy import Engine, event, select
 
 from stairoids_sandbox import Fault
 from target_stairoids.dedup.duplicate_rules import Outcome
-from target_stairoids.ledger import dead_letters, maintenance
+from target_stairoids.ledger import dead_letters, lookup, maintenance
 from target_stairoids.ledger.ledger import Ledger
-from target_stairoids.ledger.lookup import PARAMETERS
 from target_stairoids.ledger.schema import streams
 from target_stairoids.settings import Settings
 from tests.support.commands import signals
@@ -437,9 +436,13 @@ def people(stream: str = "trials") -> list[Message]:
 # Large ledgers
 
 
+PARAMETERS = 3_000  # as many as the lookup of a block of records needs
+
+
 @pytest.fixture
-def few_parameters() -> Iterator[None]:
-    """Let SQLite take as few parameters as some of its builds do."""
+def few_parameters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let SQLite take few parameters, so that few rows need several statements."""
+    monkeypatch.setattr(lookup, "PARAMETERS", PARAMETERS)
 
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, PARAMETERS)
@@ -454,7 +457,7 @@ def few_parameters() -> Iterator[None]:
 def test_any_number_of_dead_letters_can_be_listed_resolved_and_discarded(
     tmp_path: Path,
 ) -> None:
-    numbers = range(1, 2_001)
+    numbers = range(1, PARAMETERS + 2)
     with Ledger.create(f"sqlite:///{tmp_path}/ledger.db", API) as ledger:
         ledger.begin_run()
         number, _ = ledger.open_stream("trials", {})
