@@ -1,17 +1,12 @@
-"""Check whether the API is reachable and accepts the key. Nothing is sent.
-
-The functions raise `AccessRefusedError`, or `IncompleteError` in an outage.
-"""
+"""Check whether the API is reachable and accepts the key. Nothing is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 
 from target_stairoids.api.client import (
     UNDECIDED,
     Client,
-    Response,
     ResponseKind,
     is_other_api,
     refusal,
@@ -21,14 +16,20 @@ from target_stairoids.exceptions import IncompleteError
 from target_stairoids.settings import Settings
 
 
-def check_reachable(settings: Settings) -> None:
-    """Request the API's root."""
-    _ask(settings, Client.reach)
-
-
 def check_key(settings: Settings) -> str:
-    """Send the key, by listing one signal, and return the result in a sentence."""
-    response = _ask(settings, lambda client: client.list_signals({"limit": 1}))
+    """Send the key, by listing one signal, and return the result in a sentence.
+
+    Raises:
+        AccessRefusedError: Stairoids does not know the key, or it is another API.
+        IncompleteError: There is an outage.
+    """
+    with closing(Client.of(settings)) as client:
+        response = client.list_signals({"limit": 1})
+    if response.status is None:
+        raise IncompleteError(
+            f"{settings.api_url} cannot be reached: {response.failure}. Check "
+            "`api_url`, or run again later."
+        )
     if response.kind in UNDECIDED:
         raise IncompleteError(
             f"The key cannot be checked: {response.reason}. Run again later."
@@ -42,14 +43,3 @@ def check_key(settings: Settings) -> str:
         f"The response to a read was {response.reason}: whether the key may send shows "
         f"at the first signal, and unknown signals are left to a person.{hint}"
     )
-
-
-def _ask(settings: Settings, request: Callable[[Client], Response]) -> Response:
-    with closing(Client.of(settings)) as client:
-        response = request(client)
-    if response.status is None:
-        raise IncompleteError(
-            f"{settings.api_url} cannot be reached: {response.failure}. Check "
-            "`api_url`, or run again later."
-        )
-    return response

@@ -32,18 +32,18 @@ def check(
 ) -> None:
     """Check config, mapping, ledger, API and key.
 
-    The command sends no signal. It makes two requests. One has no key and shows that
-    `api_url` responds. One reads a signal and shows that Stairoids knows the key. Only
-    the first signal that you send shows whether the key may send. With --online it also
-    compares the ledger with Stairoids' signals of the sources and types in `signals`.
-    The exit code is 1 if a check would set a stream aside or hold signals back.
+    The command sends no signal. It reads one, which shows that `api_url` responds and
+    that Stairoids knows the key. Only the first signal that you send shows whether the
+    key may send. With --online it also compares the ledger with Stairoids' signals of
+    the sources and types in `signals`. The exit code is 1 if a check would set a stream
+    aside or hold signals back.
 
     \b
     Examples:
       stairoids-signals check --config config.json
       stairoids-signals check --config config.json --catalog catalog.json
     """
-    from target_stairoids.api.access_check import check_key, check_reachable
+    from target_stairoids.api.access_check import check_key
     from target_stairoids.checks.first_run import NOT_CHECKED
     from target_stairoids.checks.suppression import SuppressionList
     from target_stairoids.dry_run.reconcile import comparison, literal_pairs
@@ -61,9 +61,9 @@ def check(
     would_stop = catalog is not None and _would_stop(config_inputs, catalog)
     ledger = writable_ledger(settings.ledger_url, settings.scope)
     click.echo(f"ledger   {ledger} can be written")
-    check_reachable(settings)
+    key = check_key(settings)
     click.echo(f"api      {settings.api_url} responds")
-    click.echo(f"key      {check_key(settings)}")
+    click.echo(f"key      {key}")
     if online:
         pairs = literal_pairs(settings)
         error = comparison(settings, pairs)
