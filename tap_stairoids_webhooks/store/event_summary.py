@@ -116,7 +116,7 @@ def _contains(text: str, dialect: str) -> sa.ColumnElement[bool]:
     return sa.or_(*conditions)
 
 
-def event_at(store: EventStore, sequence: int) -> StoredEvent | None:
+def event_with_sequence(store: EventStore, sequence: int) -> StoredEvent | None:
     """Return one event with its body; None if there is none."""
     found = store.read_after(sequence - 1, upper=sequence, limit=1)
     return found[0] if found else None

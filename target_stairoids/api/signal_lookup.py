@@ -279,7 +279,7 @@ def _name_of(signal: Mapping[str, Json]) -> str | None:
     return name.strip().lower() if isinstance(name, str) else None
 
 
-def is_before(page: list[Json], since: datetime | None) -> bool:
+def ends_before(page: list[Json], since: datetime | None) -> bool:
     """Return whether a page, the newest first, ends before a time."""
     return bool(page) and _is_before(page[-1], since)
 

@@ -52,7 +52,7 @@ class WorkerPool(Generic[Job]):
         os.set_blocking(self._waker, False)
 
     @property
-    def unanswered(self) -> list[Job]:
+    def in_flight(self) -> list[Job]:
         """The jobs whose requests have no response yet."""
         return [request.job for request in self._open]
 

@@ -145,7 +145,7 @@ def dead_letters_after(ledger: Ledger, number: int) -> int:
     return ledger.value(query.where(dead_letters.c.id > number)) or 0
 
 
-def dead_letters_of(ledger: Ledger, run: int) -> int:
+def count_dead_letters(ledger: Ledger, run: int) -> int:
     """Return how many dead letters of a run are left; none if a run made none."""
     begun = sa.select(runs.c.started_at).filter_by(run=run).scalar_subquery()
     query = in_scope(ledger.scope, dead_letters, sa.func.count())

@@ -29,7 +29,7 @@ from target_stairoids.api.signal_lookup import (
     ServerClock,
     alike,
     end_of,
-    is_before,
+    ends_before,
     is_readable,
     listed,
     without_rivals,
@@ -229,12 +229,12 @@ class ResponseHandler:
         # Some may be the equal signals of other runs, which are in flight as well.
         others = transaction.count_equal_claims(claim) if equal else 0
         # A later signal that seems older than the request shows that times are wrong.
-        later = {s["id"] for s in signals if not is_before([s], since)}
+        later = {s["id"] for s in signals if not ends_before([s], since)}
         return Page(
             found_id=equal[others] if others < len(equal) else None,
             is_doubtful=bool(found),
             shows_control=signal.has_control(later),
-            is_last=is_before(signals, since),
+            is_last=ends_before(signals, since),
             end=end_of(signals),
         )
 

@@ -203,7 +203,7 @@ class Run:
             unforeseen = raised
         self._outcomes.give_up()  # first, as it takes their signals out of the queue
         outage = self._scheduler.responses.outage.reason
-        self._count(self._queue.left(outage, self._scheduler.pool.unanswered))
+        self._count(self._queue.left(outage, self._scheduler.pool.in_flight))
         stop = self.stop.reason
         if isinstance(stop, IncompleteError) and self._set_aside():
             stop = None  # to run again would not be enough
@@ -340,7 +340,7 @@ class Run:
             self._scheduler.recall()
         pool = self._scheduler.pool
         deadline = time.monotonic() + GRACE_SECONDS
-        while pool.unanswered and time.monotonic() < deadline:
+        while pool.in_flight and time.monotonic() < deadline:
             readable([pool.wake_descriptor], 0.1)
             self._count(self._scheduler.step() or [])
 
@@ -384,7 +384,7 @@ class Run:
     def _dead_letters(self) -> int:
         """Return how many of its dead letters are left. Later states closed others."""
         made, run = dead_letters_in(self.report.outcomes), self.report.run
-        return min(made, queries.dead_letters_of(self._ledger, run)) if run else 0
+        return min(made, queries.count_dead_letters(self._ledger, run)) if run else 0
 
     @property
     def _is_empty_baseline(self) -> bool:

@@ -167,7 +167,7 @@ class Scheduler:
     @property
     def is_stuck(self) -> bool:
         """Whether all signals wait for a later one to be accepted."""
-        is_idle = not self.pool.unanswered and self.queue.next_at(0.0) is None
+        is_idle = not self.pool.in_flight and self.queue.next_at(0.0) is None
         return is_idle and bool(self.responses.waiting)
 
     def seconds_to_next_step(self, now: float) -> float | None:
@@ -245,7 +245,7 @@ class Scheduler:
         lost, or if other runs share the quota.
         """
         if self.check.is_on and any(
-            signal.stage is Stage.ASK for signal in self.pool.unanswered
+            signal.stage is Stage.ASK for signal in self.pool.in_flight
         ):
             return 0
         shares = self.ledger.may_lose_its_lease or self.limiter.has_company
@@ -430,7 +430,7 @@ class Scheduler:
         if not self.is_intact:
             return []
         self.recall()
-        in_flight = self.pool.unanswered
+        in_flight = self.pool.in_flight
         with self.ledger.transaction() as transaction:
             self.responses.release_rejected(transaction)
             self.responses.write_settled(transaction)

@@ -23,7 +23,11 @@ from stairoids_pages.templating import shown, size_of
 from tap_stairoids_webhooks.exceptions import StoreError
 from tap_stairoids_webhooks.receiver.admin.metrics import ReceiverStatus
 from tap_stairoids_webhooks.store.consumers import lags
-from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
+from tap_stairoids_webhooks.store.event_summary import (
+    event_with_sequence,
+    latest,
+    subject_of,
+)
 from tap_stairoids_webhooks.store.forwards import reasons_in
 from tap_stairoids_webhooks.store.schema import StoredEvent
 from tap_stairoids_webhooks.store.statistics import (
@@ -116,7 +120,7 @@ class AdminPages:
         if sequence is None:
             return None
         return await self._status.reads.run(
-            lambda: event_at(self._status.reader(), sequence)
+            lambda: event_with_sequence(self._status.reader(), sequence)
         )
 
     async def _store_failed(self, request: Request, error: Exception) -> Response:

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tap_stairoids_webhooks.store.event_summary import event_at, latest, subject_of
+from tap_stairoids_webhooks.store.event_summary import (
+    event_with_sequence,
+    latest,
+    subject_of,
+)
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.statistics import refusals_by_day, statistics_of
 from tests.support.webhook_builders import a_body, a_delivery, deliveries
@@ -68,12 +72,12 @@ def test_body_that_does_not_parse_has_no_subject(body: bytes | None) -> None:
 def test_one_event_is_found_with_its_body(home: EventStore) -> None:
     home.append(deliveries(3))
 
-    event = event_at(home, 2)
+    event = event_with_sequence(home, 2)
 
     assert event is not None
     assert event.event_id == "evt_2"
-    assert event_at(home, 4) is None
-    assert event_at(home, 0) is None
+    assert event_with_sequence(home, 4) is None
+    assert event_with_sequence(home, 0) is None
 
 
 def test_refusals_are_counted_by_reason_and_day(home: EventStore) -> None:

@@ -14,7 +14,7 @@ from target_stairoids.api.signal_lookup import (
     ListedSignals,
     ServerClock,
     alike,
-    is_before,
+    ends_before,
     is_readable,
     listed,
     next_cursor,
@@ -220,8 +220,8 @@ def test_lookup_ends_at_a_page_that_is_older_than_the_request(
 ) -> None:
     page = [{**FOUND, "created_at": text} for text in created_at]
 
-    assert is_before(page, SINCE) is ends
-    assert not is_before(page, None)
+    assert ends_before(page, SINCE) is ends
+    assert not ends_before(page, None)
 
 
 def test_clock_of_the_server_is_learnt_from_its_responses() -> None:

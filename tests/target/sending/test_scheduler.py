@@ -116,13 +116,13 @@ def test_recalled_first_run_check_is_sent_again_when_it_is_due(
     step_until(scheduler, lambda: not queue.unfinished)
     sandbox.faults.add(Fault(kind="slow", delay_ms=300))
     queue.add(a_signal(2))
-    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 1)
+    step_until(scheduler, lambda: len(scheduler.pool.in_flight) == 1)
     queue.add(a_signal(3, source="another"))
-    step_until(scheduler, lambda: len(scheduler.pool.unanswered) == 2)
+    step_until(scheduler, lambda: len(scheduler.pool.in_flight) == 2)
 
     scheduler.recall()
 
-    assert len(scheduler.pool.unanswered) <= 1
+    assert len(scheduler.pool.in_flight) <= 1
     assert scheduler.limiter.requests <= 3
     step_until(scheduler, lambda: not queue.unfinished)
     assert Counter(r.method for r in sandbox.requests) == {"GET": 2, "POST": 3}
