@@ -20,7 +20,7 @@ from stairoids_common.cli import (
 )
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_sandbox.exceptions import ApiError, SandboxError, UsageError
-from stairoids_sandbox.faults.faults import fault_from
+from stairoids_sandbox.faults.faults import KINDS, fault_from
 from stairoids_sandbox.state.keys import DEFAULT_KEY, SCOPES
 from stairoids_sandbox.state.quota import PLANS
 
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_FAULT_HELP = """A fault: KIND[,OPTION=VALUE]... KIND is drop_after_accept,
-truncate_after_accept, status_after_accept, status, reset, slow, slow_accept or html.
+_FAULT_HELP = f"""A fault: KIND[,OPTION=VALUE]... KIND is one of {", ".join(KINDS)}.
 OPTION is probability, count, on (send, read, all), status, retry_after, delay_ms,
 containing (a text of the body) or seed. Repeatable."""
 

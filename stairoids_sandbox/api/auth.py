@@ -105,7 +105,7 @@ class AuthMiddleware:
         await self._delay(effect.accept_delay)
         if effect.accept_delay and self._stopping.is_set():
             connection.drop(exchange.scope)
-        elif fault is not None and fault.kind in {"status", "reset", "html"}:
+        elif fault is not None and not fault.is_handled:
             await self._delay(effect.delay)
             await _respond_instead(fault, exchange, receive)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -18,16 +18,39 @@ from stairoids_sandbox.exceptions import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-KINDS = (
-    "drop_after_accept",
-    "truncate_after_accept",
-    "status_after_accept",
-    "status",
-    "reset",
-    "slow",
-    "slow_accept",
-    "html",
-)
+
+class FaultKind(NamedTuple):
+    """A kind of fault.
+
+    Attributes:
+        label: For people.
+        text: The effect on a signal that is sent.
+        is_handled: Whether the request is handled, so that a signal is accepted.
+    """
+
+    label: str
+    text: str
+    is_handled: bool = True
+
+
+KINDS = {
+    "drop_after_accept": FaultKind(
+        "Lose the response", "Accepted, without a response."
+    ),
+    "truncate_after_accept": FaultKind(
+        "Cut the response", "Accepted, half of the 201."
+    ),
+    "status_after_accept": FaultKind("Accept, then fail", "Accepted, with an error."),
+    "status": FaultKind("Refuse", "Not accepted, with an error.", is_handled=False),
+    "reset": FaultKind(
+        "Reset", "Not accepted. The connection is reset.", is_handled=False
+    ),
+    "slow": FaultKind("Slow", "Accepted, with a late response."),
+    "slow_accept": FaultKind("Accept late", "Accepted after a pause."),
+    "html": FaultKind(
+        "HTML page", "Not accepted, 200 with an HTML page.", is_handled=False
+    ),
+}
 _DELAYS = {"slow", "slow_accept"}
 TARGETS = ("send", "read", "all")
 
@@ -36,14 +59,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One way to fail.
 
     Attributes:
-        kind: ``drop_after_accept`` handles the request and closes the connection
-            without a response. ``truncate_after_accept`` closes it in the middle of
-            the response. ``status_after_accept`` handles the request and responds
-            with ``status``. ``status`` responds with ``status`` and handles nothing.
-            ``reset`` resets the connection and handles nothing. ``slow`` handles the
-            request and responds ``delay_ms`` later. ``slow_accept`` handles the request
-            ``delay_ms`` later, also if the client is gone by then. ``html`` responds
-            with 200 and an HTML page, and handles nothing.
+        kind: One of ``KINDS``. ``slow_accept`` handles the request ``delay_ms`` later,
+            also if the client is gone by then.
         probability: Of each request to be affected, from 0 to 1.
         count: Affect only the first ``count`` requests; None is all.
         on: ``send`` is ``POST /v1/signals``, ``read`` is every GET, or ``all``.
@@ -79,9 +96,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ):
             if not fits:
                 value = getattr(self, name)
-                known = {"kind": KINDS, "on": TARGETS}.get(name, ())
+                known = {"kind": (*KINDS,), "on": TARGETS}.get(name, ())
                 hint = suggestion(str(value), known)
                 raise UsageError(f"fault: {name} {value!r} does not fit{hint}")
+
+    @property
+    def is_handled(self) -> bool:
+        """Whether the request is handled before it fails."""
+        return KINDS[self.kind].is_handled
 
 
 def fault_from(text: str) -> Fault:

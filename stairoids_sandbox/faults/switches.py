@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.faults.faults import Fault
+from stairoids_sandbox.faults.faults import KINDS, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -32,7 +31,7 @@ class Switch:
     kind: str
     name: str
     text: str
-    active: tuple[str, ...] = ()
+    active: tuple[str, ...]
 
     @property
     def has_status(self) -> bool:
@@ -40,30 +39,16 @@ class Switch:
         return self.kind.startswith("status")
 
 
-_SWITCHES = (
-    Switch("drop_after_accept", "Lose the response", "Accepted, without a response."),
-    Switch("truncate_after_accept", "Cut the response", "Accepted, half of the 201."),
-    Switch("status_after_accept", "Accept, then fail", "Accepted, with an error."),
-    Switch("status", "Refuse", "Not accepted, with an error."),
-    Switch("reset", "Reset", "Not accepted. The connection is reset."),
-    Switch("slow", "Slow", "Accepted, with a late response."),
-    Switch("slow_accept", "Accept late", "Accepted after a pause."),
-    Switch("html", "HTML page", "Not accepted, 200 with an HTML page."),
-)
-
-
 def switches_for(faults: Collection[tuple[Fault, int]]) -> list[Switch]:
     """Return every switch, with its active faults and their uses."""
     return [
-        dataclasses.replace(
-            switch,
-            active=tuple(
-                _in_words(fault, used)
-                for fault, used in faults
-                if fault.kind == switch.kind
-            ),
+        Switch(
+            kind,
+            about.label,
+            about.text,
+            tuple(_in_words(one, used) for one, used in faults if one.kind == kind),
         )
-        for switch in _SWITCHES
+        for kind, about in KINDS.items()
     ]
 
 

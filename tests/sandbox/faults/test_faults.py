@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import requests
 
 from stairoids_sandbox import Fault, Sandbox
 from stairoids_sandbox.exceptions import UsageError
-from stairoids_sandbox.faults.faults import Faults
+from stairoids_sandbox.faults.faults import KINDS, Faults
 from tests.support.sandbox_client import Client, a_body, wait_until
 
 
@@ -30,6 +31,18 @@ def test_connection_breaks(
     assert ("reset by peer" in str(caught.value)) == (kind == "reset")
     assert sandbox.requests[0].status is None
     assert client.send().status_code == 201
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_request_is_handled_or_not_as_its_kind_says(
+    sandbox: Sandbox, client: Client, kind: str
+) -> None:
+    sandbox.faults.add(Fault(kind=kind))
+
+    with suppress(requests.RequestException):
+        client.send()
+
+    assert len(sandbox.signals) == KINDS[kind].is_handled
 
 
 @pytest.mark.parametrize(
