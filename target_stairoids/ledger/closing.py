@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Collection, Container
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -66,11 +66,56 @@ class Ended(msgspec.Struct, gc=False):
         self.people[person] = before if is_before(value, before) else value
 
 
-def before_run(ledger: Ledger) -> list[Any]:
-    """Return id, attempts, key and outcome of all dead letters."""
-    of = dead_letters.c
-    columns = of.id, of.attempts, of.entity, of.mapping, of.outcome
-    return ledger.rows(lookup.in_scope(ledger.scope, dead_letters, *columns))
+class Closing:
+    """Closes the dead letters of records that a run filters, as these are old states.
+
+    So are the `invalid` ones whose row returned to the state that was sent last.
+
+    Args:
+        in_flight: The entities of signals that may become dead letters.
+
+    Attributes:
+        invalid: The keys that had `invalid` dead letters before the run.
+    """
+
+    def __init__(self, ledger: Ledger, in_flight: Container[object]) -> None:
+        self._ledger, self._in_flight = ledger, in_flight
+        of = dead_letters.c
+        columns = of.id, of.attempts, of.entity, of.mapping, of.outcome
+        rows = ledger.rows(lookup.in_scope(ledger.scope, dead_letters, *columns))
+        self._before = {(row.id, row.attempts) for row in rows}
+        self._keys = {(row.entity, row.mapping) for row in rows}
+        self.invalid = {
+            (row.entity, row.mapping) for row in rows if row.outcome == Outcome.INVALID
+        }
+        self._ended: defaultdict[Key, Ended] = defaultdict(Ended)
+
+    def may_close(self, key: Key) -> bool:
+        """Return whether a record may have a dead letter by the end of the run."""
+        return key in self._keys or key in self._ended or key[0] in self._in_flight
+
+    def of(self, key: Key) -> Ended:
+        """Return the records of a key so far, to add others."""
+        return self._ended[key]
+
+    def close(self) -> None:
+        """Close the dead letters at the end of the run."""
+        ended = {key: its for key, its in self._ended.items() if its.people}
+        if not ended:
+            return
+        with self._ledger.transaction() as transaction:
+            found = _of_keys(transaction, ended)
+            latest = lookup.latest_of(transaction.connection, ended)
+            for key, its in ended.items():
+                failed = (of for of in found[key] if of[:2] not in self._before)
+                its.failed |= {of.person for of in failed}
+            old = [
+                (of.id,)
+                for key, its in ended.items()
+                for of in found[key]
+                if _ends_without_signal(of, its, latest.get(key))
+            ]
+            transaction.execute(_DELETE, old)
 
 
 def close_with_signals(
@@ -85,28 +130,6 @@ def close_with_signals(
         if _ends_with_signal(of, item)
     ]
     transaction.execute(_DELETE, ended)
-
-
-def close_without_signals(
-    transaction: Transaction,
-    ended: Mapping[Key, Ended],
-    before: Collection[tuple[int, int]],
-) -> None:
-    """Delete the dead letters that end with records without a signal.
-
-    `before` are the ids and attempts of the dead letters before the run.
-    """
-    found = _of_keys(transaction, ended)
-    latest = lookup.latest_of(transaction.connection, ended)
-    for key, its in ended.items():
-        its.failed |= {of.person for of in found[key] if of[:2] not in before}
-    old = [
-        (of.id,)
-        for key, its in ended.items()
-        for of in found[key]
-        if _ends_without_signal(of, its, latest.get(key))
-    ]
-    transaction.execute(_DELETE, old)
 
 
 def _of_keys(

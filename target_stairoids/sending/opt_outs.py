@@ -1,20 +1,16 @@
-"""Records without a signal: opt-outs, suppressed people, and their dead letters."""
+"""Records that become no signal: opt-outs, and those of suppressed people."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from collections.abc import Container
 
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import Key, Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
-from target_stairoids.ledger.closing import Ended, before_run, close_without_signals
-from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import Effect
 from target_stairoids.ledger.suppressed import SuppressionRow
 from target_stairoids.mapping.privacy import is_deleted
-from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_decision import Draft, MappedRecord
 
 #: Mapped records, and STATE messages in their places.
@@ -91,61 +87,3 @@ def mark_suppressed(
                 names[item] = item.mapping.names(item.record.fields)
     for item in suppression.hidden(names):
         item.is_suppressed = True
-
-
-class Closing:
-    """Closes the dead letters of records that a run filters, as these are old states.
-
-    So are the `invalid` ones whose row returned to the state that was sent last. The
-    rules are in `ledger.closing`.
-
-    Attributes:
-        invalid: The keys that had `invalid` dead letters before the run.
-        replayed: The numbers of dead letters that the run sends again.
-    """
-
-    def __init__(self, ledger: Ledger, queue: SendQueue) -> None:
-        self._ledger, self._queue = ledger, queue
-        rows = before_run(ledger)
-        self._before = {(row.id, row.attempts) for row in rows}
-        self._keys = {(row.entity, row.mapping) for row in rows}
-        self.invalid = {
-            (row.entity, row.mapping) for row in rows if row.outcome == Outcome.INVALID
-        }
-        self._ended: defaultdict[Key, Ended] = defaultdict(Ended)
-        self.replayed: set[int | None] = set()
-
-    def add(self, record: MappedRecord) -> None:
-        """Note a filtered record. A dead letter that a person sends again ends."""
-        key = record.key
-        if record.dead_letter is not None:
-            self.close(record)
-        elif not record.is_by_person and (
-            key in self._keys or key in self._ended or key[0] in self._queue.lanes
-        ):
-            self._ended[key].add(record.person, record.version.bookmark_value)
-
-    def repeat(self, record: MappedRecord, outcome: Outcome) -> None:
-        """Note a record for which the last signal stands."""
-        is_repeated = outcome in {Outcome.DUPLICATE, Outcome.UNCHANGED}
-        if is_repeated and record.key in self.invalid:
-            ended = self._ended[record.key]
-            if not ended.failed:
-                ended.is_repeated = True
-                self.add(record)
-
-    def close(self, record: MappedRecord) -> None:
-        """Close the dead letter of a record, unless the run sends a copy of it."""
-        if record.dead_letter not in self.replayed:
-            self._ledger.buffer.discard(record.dead_letter)
-
-    def add_failed(self, record: MappedRecord) -> None:
-        """Note a record that has a dead letter."""
-        self._ended[record.key].failed.add(record.person)
-
-    def close_dead_letters(self) -> None:
-        """Close the dead letters at the end of the run."""
-        ended = {key: its for key, its in self._ended.items() if its.people}
-        if ended:
-            with self._ledger.transaction() as transaction:
-                close_without_signals(transaction, ended, self._before)

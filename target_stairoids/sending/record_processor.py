@@ -83,7 +83,7 @@ class RecordProcessor:
         self.outcomes.opened(stream)
         self.checkpoint.close(self._awaited)
         self._has_opt_outs |= any(mapping.suppress for mapping in stream.maps)
-        (self.outcomes.observer or Observer()).opened(stream)
+        (self.outcomes.records.observer or Observer()).opened(stream)
         return stream
 
     def take(
@@ -94,7 +94,7 @@ class RecordProcessor:
         `MessageError` if one is no object or lacks its key, or if an earlier one cannot
         be decoded. All before that one are decided.
         """
-        scope, report = self.settings.scope, self.outcomes.report
+        scope, report = self.settings.scope, self.outcomes.records.report
         run = self.ledger.buffer.run
         for sent in records:
             record = stream.reader.read(sent)
@@ -202,9 +202,9 @@ class RecordProcessor:
             if isinstance(item, str):
                 self.checkpoint.state(item)
             elif item in settled:
-                self.outcomes.observe(item, settled[item][-1], "")
+                self.outcomes.records.observe(item, settled[item][-1], "")
             elif item.key not in changed:
-                self.outcomes.observe(item, Outcome.DUPLICATE, "")
+                self.outcomes.records.observe(item, Outcome.DUPLICATE, "")
             elif item in people:
                 self.outcomes.note_sharing(item, people[item])
             else:
@@ -278,18 +278,18 @@ class RecordProcessor:
         """
         entities: defaultdict[tuple[str, str], list[bytes]] = defaultdict(list)
         others: list[MappedRecord | str] = []
-        closing = self.outcomes.closing
+        records = self.outcomes.records
         for item in items:
             if isinstance(item, str) or item.key in changed:
                 others.append(item)
             else:
-                if closing.invalid:
-                    closing.repeat(item, Outcome.DUPLICATE)
+                if records.closing.invalid:
+                    records.note_repeat(item, Outcome.DUPLICATE)
                 entity, mapping = item.key
                 entities[mapping, item.stream.schema.name].append(entity)
         for (mapping, name), known in entities.items():
             self.outcomes.count_duplicates(name, mapping, known)
-        return others if self.outcomes.observer is None else items
+        return others if records.observer is None else items
 
     def _draft(
         self, items: list[MappedRecord], latest: dict[Key, Latest | None]
@@ -362,7 +362,7 @@ class RecordProcessor:
             for v in new
         )
         counts.new.clear()
-        self.outcomes.rekeyed(stream)
+        self.outcomes.gate.rekeyed(stream)
 
 
 def _kept_back(

@@ -46,7 +46,7 @@ from target_stairoids.reporting.progress import (
     warn_if_long,
 )
 from target_stairoids.reporting.report import Report, files_error, write_files
-from target_stairoids.sending.checkpoint import Checkpoint
+from target_stairoids.sending.checkpoint import Checkpoint, OpenRecords
 from target_stairoids.sending.observer import Observer, SampleObserver
 from target_stairoids.sending.queue import SendQueue
 from target_stairoids.sending.record_outcomes import RecordOutcomes
@@ -109,7 +109,7 @@ class Run:
         self.stop = Stop()
         try:
             suppression = Suppression(settings, self._ledger)
-            self._outcomes = RecordOutcomes(
+            records = OpenRecords(
                 self._ledger,
                 self.report,
                 self._queue,
@@ -117,6 +117,7 @@ class Run:
                 observer,
                 settings,
             )
+            self._outcomes = RecordOutcomes(records)
             self.records = RecordProcessor(
                 settings, self._ledger, self._checkpoint, self._outcomes, suppression
             )
@@ -231,7 +232,7 @@ class Run:
 
     def _set_aside(self) -> list[str]:
         """Return the reasons why a person must decide on streams and sources."""
-        texts = [*self._outcomes.set_aside.values()]
+        texts = [*self._outcomes.gate.set_aside.values()]
         if held_back := self._scheduler.held_back:
             texts.append(held_back_reason({source for source, _ in held_back}))
         return texts
@@ -326,7 +327,7 @@ class Run:
         if not self._settings.dry_run:
             self._count(self._scheduler.release())
             if not self._settings.rebuilds:
-                self._outcomes.closing.close_dead_letters()
+                self._outcomes.records.closing.close()
             if not self._settings.rebuilds or (is_whole and self.stop.reason is None):
                 self._scheduler.account_for(self.records.baselined)
             self._ledger.flush()  # also without a STATE to emit
@@ -347,7 +348,7 @@ class Run:
     def _left_over(self) -> StairoidsError | None:
         """Return why a run that was not stopped is incomplete after all."""
         if set_aside := self._set_aside():
-            if (observer := self._outcomes.observer) is None:
+            if (observer := self._outcomes.records.observer) is None:
                 return SetAsideError(" ".join(set_aside))
             for reason in set_aside:
                 observer.would_stop(with_configs(reason))
@@ -398,7 +399,7 @@ class Run:
     def _may_remember(self, stream: Stream) -> bool:
         held_back = {name for _, name in self._scheduler.held_back}
         is_held_back = stream.schema.name in held_back
-        return not is_held_back and self._outcomes.may_remember(stream)
+        return not is_held_back and self._outcomes.gate.may_remember(stream)
 
     def _close(
         self, failure: BaseException | None, *, is_ledger_usable: bool
