@@ -18,8 +18,9 @@ from tap_stairoids_webhooks.environment import (
     API_KEY_VARIABLE,
     SECRET_VARIABLE,
     SECRETS_VARIABLE,
+    ReceiverSettings,
 )
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.dedup.duplicate_rules import DONE, Outcome
 from target_stairoids.ledger.structs import PipelineFacts
@@ -177,9 +178,11 @@ def _metrics() -> str:
     with (
         tempfile.TemporaryDirectory() as folder,
         Receiver(
-            store_url=f"sqlite:///{folder}/store.db",
+            ReceiverSettings(
+                store_url=f"sqlite:///{folder}/store.db", port=0, admin_port=0
+            ),
             secrets=[_SECRET],
-            admin=Admin(port=0, token=_TOKEN),
+            token=_TOKEN,
         ) as receiver,
     ):
         # A metric of the last commit exists once there is one.

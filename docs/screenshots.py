@@ -32,7 +32,8 @@ from rich.text import Text
 
 from stairoids_common.time import timestamp
 from stairoids_sandbox import Fault, Sandbox
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+from tap_stairoids_webhooks.environment import ReceiverSettings
+from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import RefusalCount
 from tap_stairoids_webhooks.store.store import EventStore
@@ -78,10 +79,9 @@ def take_pictures() -> None:
         store_url = f"sqlite:///{folder}/webhooks.db"
         receiver = opened.enter_context(
             Receiver(
-                store_url=store_url,
+                ReceiverSettings(store_url=store_url, admin_port=8881),
                 secrets=[SECRET, OLD_SECRET],
-                port=8880,
-                admin=Admin(port=8881, token=TOKEN),
+                token=TOKEN,
             )
         )
         sandbox = opened.enter_context(

@@ -1,7 +1,7 @@
 """Receive the webhooks of Stairoids, store them, and read them as Singer streams.
 
 The public names are `Receiver` (a receiver for tests and programs of your own),
-`EventStore`, `Verifier` and `sign`. Other modules may change without notice.
+`ReceiverSettings`, `EventStore`, `Verifier` and `sign`. Others may change at any time.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tap_stairoids_webhooks.environment import ReceiverSettings
     from tap_stairoids_webhooks.receiver.server import Receiver
     from tap_stairoids_webhooks.signature import Verifier, sign
     from tap_stairoids_webhooks.store.store import EventStore
 
-__all__ = ["EventStore", "Receiver", "Verifier", "sign"]
+__all__ = ["EventStore", "Receiver", "ReceiverSettings", "Verifier", "sign"]
 
 _MODULES = {
     "EventStore": "store.store",
     "Receiver": "receiver.server",
+    "ReceiverSettings": "environment",
     "Verifier": "signature",
     "sign": "signature",
 }

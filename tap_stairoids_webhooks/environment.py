@@ -39,14 +39,13 @@ DEFAULT_API_URL = "https://api.stairoids.com/v1"
 DEFAULT_PATH = "/webhooks/stairoids"
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
-DEFAULT_MAX_BODY_BYTES = 5 * 1024 * 1024
-DEFAULT_MIN_FREE_BYTES = 100 * 1024 * 1024
 DEFAULT_STORE_URL = "sqlite:///.stairoids/webhooks.db"
 DEFAULT_FORWARDER = "forward"
 _NAMED_URL = re.compile(r"(?:([\w.-]+)=)?([^=]*:.*)")
 _MIN_TOKEN_LENGTH = 16
-#: The settings of `create_app`. Its server has an address and logs of its own.
-_OF_APP = ("path", "max_body", "min_free", "forward", "store_url")
+#: The settings of `serve` only. The server of `create_app` has an address and logs of
+#: its own.
+_OF_SERVE = {"host", "port", "admin_port", "allow_http", "log_level", "log_format"}
 _Port = Annotated[int, Meta(ge=0, le=65535)]
 _Secrets = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
 
@@ -72,8 +71,8 @@ class ReceiverSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: _Port = 8880
     path: str = DEFAULT_PATH
-    max_body: Annotated[int, Meta(ge=1)] = DEFAULT_MAX_BODY_BYTES
-    min_free: Annotated[int, Meta(ge=0)] = DEFAULT_MIN_FREE_BYTES
+    max_body: Annotated[int, Meta(ge=1)] = 5 * 1024 * 1024
+    min_free: Annotated[int, Meta(ge=0)] = 100 * 1024 * 1024
     admin_port: _Port | None = None
     forward: str | None = None
     allow_http: bool = False
@@ -87,8 +86,8 @@ def receiver_settings() -> ReceiverSettings:
     known = struct_schema(ReceiverSettings)["properties"]
     try:
         check_variables(PREFIX, (*known, *SECRET_SETTINGS), warns=True)
-        schema = {"properties": {name: known[name] for name in _OF_APP}}
-        found = environment_config(schema, PREFIX)
+        ours = {name: spec for name, spec in known.items() if name not in _OF_SERVE}
+        found = environment_config({"properties": ours}, PREFIX)
     except WrongConfigError as error:
         raise ConfigError(str(error)) from None
     settings = msgspec.convert(found, ReceiverSettings, strict=False)

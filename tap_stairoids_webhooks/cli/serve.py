@@ -51,21 +51,9 @@ def serve(**values: Any) -> None:
 def _serve(settings: ReceiverSettings) -> None:
     log_to_stderr(level=settings.log_level, shape=settings.log_format)
     secrets = environment.secrets()
-    from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+    from tap_stairoids_webhooks.receiver.server import Receiver
 
-    admin = None
-    if settings.admin_port is not None:
-        admin = Admin(port=settings.admin_port, token=environment.admin_token())
-    receiver = Receiver(
-        store_url=settings.store_url,
-        secrets=secrets,
-        host=settings.host,
-        port=settings.port,
-        path=settings.path,
-        max_body_bytes=settings.max_body,
-        min_free_bytes=settings.min_free,
-        admin=admin,
-    )
+    receiver = Receiver(settings, secrets=secrets)
     with closing(receiver), forwarding(settings, lambda: receiver.is_stopping):
         receiver.run(on_ready=lambda: _print_ready(receiver))
 

@@ -19,11 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from stairoids_common.time import timestamp
-from tap_stairoids_webhooks.environment import (
-    DEFAULT_MAX_BODY_BYTES,
-    DEFAULT_PATH,
-    HEALTH_PATH,
-)
+from tap_stairoids_webhooks.environment import HEALTH_PATH, ReceiverSettings
 from tap_stairoids_webhooks.event import Delivery, event_from
 from tap_stairoids_webhooks.exceptions import RefusedRequestError, StoreError
 from tap_stairoids_webhooks.log_lines import LogLine
@@ -115,10 +111,9 @@ class ReceiverApp:
             are accepted. `Housekeeping` sets it.
     """
 
+    settings: ReceiverSettings
     verifier: Verifier
     commits: CommitQueue
-    path: str = DEFAULT_PATH
-    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     counts: Counter[str] = field(default_factory=Counter)
     last_at: dict[str, float] = field(default_factory=dict)
     keys: Counter[str] = field(default_factory=Counter)
@@ -129,8 +124,8 @@ class ReceiverApp:
     not_ready_since: str | None = None
 
     def __post_init__(self) -> None:
-        path = self.path.removesuffix("/") or self.path
-        self._paths = {unquote(path), ALIAS_PATH}
+        path = self.settings.path
+        self._paths = {unquote(path.removesuffix("/") or path), ALIAS_PATH}
 
     def count(self, result: str) -> None:
         """Count the result of a request."""
@@ -164,7 +159,7 @@ class ReceiverApp:
             raise RefusedRequestError(405, "method_not_allowed", allowed)
         self._check_route(scope["method"], scope["path"])
         head = _head_of(scope["headers"])
-        if head.length > self.max_body_bytes:
+        if head.length > self.settings.max_body:
             raise RefusedRequestError(413, "too_large")
         body = None
         try:
@@ -206,7 +201,7 @@ class ReceiverApp:
                     raise ConnectionError
                 chunks.append(message.get("body", b""))
                 size += len(chunks[-1])
-                if size > self.max_body_bytes:
+                if size > self.settings.max_body:
                     raise RefusedRequestError(413, "too_large")
                 # Only large bodies share a budget, so that their senders cannot
                 # keep out the usual small bodies.

@@ -113,17 +113,10 @@ class _Running:
         self._store = store
         self.commits = CommitQueue(store)
         self.app = ReceiverApp(
-            verifier=verifier,
-            commits=self.commits,
-            path=settings.path,
-            max_body_bytes=settings.max_body,
+            settings=settings, verifier=verifier, commits=self.commits
         )
         self._housekeeping = Housekeeping(
-            self.app,
-            self.commits,
-            store.database,
-            [store.database.interrupt],
-            settings.min_free,
+            self.app, self.commits, store.database, [store.database.interrupt]
         )
         self.commits.start()
         self._task = asyncio.get_running_loop().create_task(self._keep_house())

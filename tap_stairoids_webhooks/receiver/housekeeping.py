@@ -30,7 +30,6 @@ class Housekeeping:
     commits: CommitQueue
     database: Database
     interrupts: Sequence[Callable[[], None]]
-    min_free_bytes: int
     _reported: Counter[str] = field(default_factory=Counter)
     _stored: Counter[str] = field(default_factory=Counter)
 
@@ -49,13 +48,14 @@ class Housekeeping:
     def check_disk(self) -> None:
         """Refuse deliveries while the disk is nearly full."""
         free = self.database.free_bytes()
-        full = free is not None and free < self.min_free_bytes
+        wanted = self.app.settings.min_free
+        full = free is not None and free < wanted
         if full and not self.app.disk_full:
             logger.error(
                 LogLine(
                     "disk nearly full, deliveries get 503",
                     free_bytes=free,
-                    wanted=self.min_free_bytes,
+                    wanted=wanted,
                 )
             )
         elif self.app.disk_full and not full:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Self, cast
 
@@ -24,10 +23,9 @@ from stairoids_common.config import listening_socket
 from stairoids_common.http import in_thread
 from stairoids_common.time import parse_time
 from tap_stairoids_webhooks.environment import (
-    DEFAULT_MAX_BODY_BYTES,
-    DEFAULT_MIN_FREE_BYTES,
-    DEFAULT_PATH,
     HEALTH_PATH,
+    ReceiverSettings,
+    admin_token,
     check_path,
 )
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreUnavailableError
@@ -60,22 +58,14 @@ _REFUSAL_SECONDS = 5  # between two updates of the refusal counts in the store
 _TICKS_PER_SECOND = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admin:
-    """Settings of the admin port, which is on 127.0.0.1 and needs a token."""
-
-    port: int
-    token: str = field(repr=False)
-
-
 class Receiver:
     """A receiver that listens. As a context manager it runs in a thread.
 
     Args:
+        settings: Of these, it does not use those about logs and forwarding. A port 0
+            takes a free one.
         secrets: The webhook secrets; each of them is valid.
-        port: The port to listen on; 0 takes a free one.
-        max_body_bytes: Larger bodies are refused.
-        min_free_bytes: Deliveries are refused with less space on the store's disk.
+        token: Of the admin port, if there is one. Without it, the environment's.
 
     Attributes:
         url: URL of the webhook.
@@ -83,40 +73,32 @@ class Receiver:
     """
 
     def __init__(
-        self,
-        *,
-        store_url: str,
-        secrets: Sequence[str],
-        host: str = "127.0.0.1",
-        port: int = 0,
-        path: str = DEFAULT_PATH,
-        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
-        min_free_bytes: int = DEFAULT_MIN_FREE_BYTES,
-        admin: Admin | None = None,
+        self, settings: ReceiverSettings, *, secrets: Sequence[str], token: str = ""
     ) -> None:
+        host, path, admin_port = settings.host, settings.path, settings.admin_port
         check_path("--path", path, HEALTH_PATH)
+        if admin_port is not None:
+            token = token or admin_token()
         with ExitStack() as opened:
+            port = settings.port
             self._socket = opened.enter_context(_listen(host, port, "--host or --port"))
             admin_socket = None
-            if admin is not None:
-                admin_socket = _listen("127.0.0.1", admin.port, "--admin-port")
+            if admin_port is not None:
+                admin_socket = _listen("127.0.0.1", admin_port, "--admin-port")
                 opened.enter_context(admin_socket)
-            self.store = opened.enter_context(EventStore.create(store_url))
+            self.store = opened.enter_context(EventStore.create(settings.store_url))
             last_at = None
             with suppress(ValueError):  # of a store that was changed by hand
                 last_at = parse_time(self.store.last_received_at() or "").timestamp()
             self._opened = opened.pop_all()
-        histograms = None if admin is None else CommitHistograms()
+        histograms = None if admin_socket is None else CommitHistograms()
         self._commits = CommitQueue(
             self.store,
             last_commit_at=last_at,
             on_commit=None if histograms is None else histograms.observe,
         )
         self._app = ReceiverApp(
-            verifier=Verifier(secrets),
-            commits=self._commits,
-            path=path,
-            max_body_bytes=max_body_bytes,
+            settings=settings, verifier=Verifier(secrets), commits=self._commits
         )
         self._on_ready: Callable[[], None] = lambda: None
         shown = f"[{host}]" if ":" in host else host
@@ -124,33 +106,20 @@ class Receiver:
         self.admin_url: str | None = None
         listening = None
         interrupts = [self.store.database.interrupt]
-        if admin is not None and admin_socket is not None and histograms is not None:
+        if admin_socket is not None and histograms is not None:
             admin_port = admin_socket.getsockname()[1]
             self.admin_url = f"http://127.0.0.1:{admin_port}"
             status = ReceiverStatus(
-                self._app,
-                self._commits,
-                self.store,
-                store_url,
-                histograms.registry,
-                min_free_bytes,
+                self._app, self._commits, self.store, histograms.registry
             )
             self._opened.callback(status.close)
             interrupts.append(status.interrupt)
-            admin_app = AdminApp(
-                status, token=admin.token, port=admin_port, url=self.url
-            )
+            admin_app = AdminApp(status, token=token, port=admin_port, url=self.url)
             listening = (admin_app, admin_socket)
         self._server = _Server(
             self._app,
             self._commits,
-            Housekeeping(
-                self._app,
-                self._commits,
-                self.store.database,
-                interrupts,
-                min_free_bytes,
-            ),
+            Housekeeping(self._app, self._commits, self.store.database, interrupts),
             admin=listening,
             on_ready=self._ready,
         )

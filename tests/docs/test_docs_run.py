@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from stairoids_sandbox import Sandbox
-from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tests.support.documents import RUN_ELSEWHERE, blocks, expected_code, page_names
 from tests.support.documents import page as page_text
 from tests.support.page_shell import PageShell, a_free_port, is_served
 from tests.support.paths import ROOT
 from tests.support.singer_io import a_record, a_schema, text_of, wait_until
+from tests.support.webhook_builders import a_receiver
 
 SECRET = "whsec_of_the_documents"  # noqa: S105 - signs in these tests only
 #: Commands that are not run here.
@@ -57,7 +57,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path, programs: str) 
     (tmp_path / ".stairoids").mkdir()
     with (
         Sandbox() as sandbox,
-        Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
+        a_receiver(store_url, secrets=[SECRET]) as receiver,
     ):
         set_up(tmp_path, sandbox.url, programs)
         acknowledge(receiver.store, "warehouse", {"*": 0})

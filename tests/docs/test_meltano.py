@@ -21,6 +21,7 @@ from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.page_shell import without_meltano
 from tests.support.paths import ROOT
+from tests.support.webhook_builders import a_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def receiver(folder: Path) -> Iterator[Receiver]:
     store_url = f"sqlite:///{folder}/.stairoids/webhooks.db"
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url, secrets=[SECRET]) as receiver:
         yield receiver
 
 

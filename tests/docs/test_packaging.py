@@ -20,11 +20,11 @@ import yaml
 
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
 from target_stairoids.sync_log.tap import TapStairoidsSignals
 from target_stairoids.target import TargetStairoids
 from tests.support.paths import ROOT
+from tests.support.webhook_builders import a_receiver
 from tests.tap.receiver.test_app import until
 
 if TYPE_CHECKING:
@@ -204,11 +204,12 @@ def test_probes_follow_the_receiver(tmp_path: Path) -> None:
     (container,) = pod["containers"]
     readiness = container["readinessProbe"]["exec"]["command"]
     (tmp_path / "folder").mkdir()
-    with Receiver(
-        store_url=f"sqlite:///{tmp_path}/folder/webhooks.db",
+    with a_receiver(
+        f"sqlite:///{tmp_path}/folder/webhooks.db",
         secrets=["secret"],
-        min_free_bytes=0,
-        admin=Admin(port=0, token=TOKEN),
+        min_free=0,
+        admin_port=0,
+        token=TOKEN,
     ) as receiver:
         assert answers(json.loads(check), receiver.url)
         assert answers(readiness, str(receiver.admin_url))

@@ -13,7 +13,6 @@ from axe_playwright_python.base import AXE_SCRIPT
 
 from stairoids_common.time import timestamp
 from stairoids_sandbox import Fault, Sandbox
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.erasure import Person, erase
@@ -25,9 +24,9 @@ from tests.support.sandbox_receiver import Receiver as Endpoint
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema
 from tests.support.webhook_builders import (
     EMAIL,
-    SECRET,
     a_body,
     a_delivery,
+    a_receiver,
     an_action_body,
 )
 
@@ -154,9 +153,7 @@ def test_sandbox_with_a_wrong_form_and_a_waiting_delivery_is_accessible(
 def test_receiver_is_accessible(browser: Browser, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/webhooks.db"
     page = browser.new_page(http_credentials={"username": "any", "password": TOKEN})
-    with Receiver(
-        store_url=url, secrets=[SECRET], admin=Admin(port=0, token=TOKEN)
-    ) as receiver:
+    with a_receiver(url, admin_port=0, token=TOKEN) as receiver:
         store, origin = receiver.store, str(receiver.admin_url)
         check_paths(page, origin, "/", "/events/1", "/nowhere")
         for body in (an_action_body(), a_body("evt_1"), a_body("evt_1", x=1), b"[1]"):
@@ -181,12 +178,7 @@ def test_receiver_is_accessible(browser: Browser, tmp_path: Path) -> None:
         assert page.goto(origin) is not None
         assert "forward failures --name crm --store-url" in page.inner_text("main")
         assert key_id_of("old") in page.content()
-    full = Receiver(
-        store_url=url,
-        secrets=[SECRET],
-        min_free_bytes=10**18,
-        admin=Admin(port=0, token=TOKEN),
-    )
+    full = a_receiver(url, min_free=10**18, admin_port=0, token=TOKEN)
     with full as receiver:
         page.goto(str(receiver.admin_url))
         page.get_by_text("The disk is nearly full").wait_for()

@@ -8,14 +8,19 @@ import pytest
 from playwright.sync_api import expect
 
 from stairoids_sandbox import Sandbox
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tests.support.commands import signals
 from tests.support.sandbox_client import Client, wait_until
 from tests.support.sandbox_receiver import SECRET
 from tests.support.sandbox_receiver import Receiver as Endpoint
 from tests.support.singer_io import TargetUnderTest, a_record, a_schema
-from tests.support.webhook_builders import EMAIL, a_body, a_delivery, an_action_body
+from tests.support.webhook_builders import (
+    EMAIL,
+    a_body,
+    a_delivery,
+    a_receiver,
+    an_action_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,10 +157,8 @@ def test_person_looks_at_an_event_and_sees_the_lag_of_a_tap(
 ) -> None:
     page = browser.new_page(http_credentials={"username": "any", "password": TOKEN})
     visit = Visit(page)
-    with Receiver(
-        store_url=f"sqlite:///{tmp_path}/webhooks.db",
-        secrets=["s"],
-        admin=Admin(port=0, token=TOKEN),
+    with a_receiver(
+        f"sqlite:///{tmp_path}/webhooks.db", secrets=["s"], admin_port=0, token=TOKEN
     ) as receiver:
         others = [a_delivery(a_body(f"evt_{n}", data={})) for n in range(80)]
         receiver.store.append([a_delivery(an_action_body()), *others])

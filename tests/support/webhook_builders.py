@@ -7,14 +7,24 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.event import Delivery, event_from
+from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.signature import key_id_of, sign
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SECRET = "whsec_tests_only"  # noqa: S105 -- signs nothing but the bodies below
 EMAIL = "canary@example.com"
+
+
+def a_receiver(
+    store_url: str, *, secrets: Sequence[str] = (SECRET,), token: str = "", **more: Any
+) -> Receiver:
+    """Return a receiver with more settings, on a free port if none is given."""
+    settings = ReceiverSettings(store_url=store_url, **{"port": 0, **more})
+    return Receiver(settings, secrets=secrets, token=token)
 
 
 def a_body(

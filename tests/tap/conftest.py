@@ -12,7 +12,7 @@ from tap_stairoids_webhooks.store.schema import METADATA
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.postgres import autocommit
 from tests.support.running_tap import Runner, fill
-from tests.support.webhook_builders import SECRET
+from tests.support.webhook_builders import SECRET, a_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +54,7 @@ def store(store_url: str) -> Iterator[EventStore]:
 
 @pytest.fixture
 def receiver(store_url: str) -> Iterator[Receiver]:
-    with Receiver(
-        store_url=store_url, secrets=["other", SECRET], max_body_bytes=200_000
-    ) as receiver:
+    with a_receiver(store_url, secrets=["other", SECRET], max_body=200_000) as receiver:
         yield receiver
 
 
@@ -64,9 +62,7 @@ def receiver(store_url: str) -> Iterator[Receiver]:
 def shared_receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     """A receiver for tests that do not look into its store."""
     url = f"sqlite:///{tmp_path_factory.mktemp('shared')}/webhooks.db"
-    with Receiver(
-        store_url=url, secrets=["other", SECRET], max_body_bytes=200_000
-    ) as receiver:
+    with a_receiver(url, secrets=["other", SECRET], max_body=200_000) as receiver:
         yield receiver
 
 

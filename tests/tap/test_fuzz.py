@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
+from tap_stairoids_webhooks.environment import ReceiverSettings
 from tap_stairoids_webhooks.event import event_from, payload_from
 from tap_stairoids_webhooks.exceptions import MalformedBodyError
 from tap_stairoids_webhooks.receiver.app import ReceiverApp
@@ -22,7 +23,14 @@ from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.signature import Verifier, sign
 from tap_stairoids_webhooks.store.erasure import Person
 from tap_stairoids_webhooks.store.store import EventStore
-from tests.support.webhook_builders import EMAIL, SECRET, a_body, exchange, raw_request
+from tests.support.webhook_builders import (
+    EMAIL,
+    SECRET,
+    a_body,
+    a_receiver,
+    exchange,
+    raw_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -61,7 +69,7 @@ CHUNKS = st.lists(st.binary(max_size=300), max_size=5)
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
     url = f"sqlite:///{tmp_path_factory.mktemp('fuzz')}/webhooks.db"
-    with Receiver(store_url=url, secrets=[SECRET], max_body_bytes=1_000) as receiver:
+    with a_receiver(url, max_body=1_000) as receiver:
         yield receiver
 
 
@@ -115,7 +123,9 @@ def test_any_request_gets_a_response(
         given_ = [(n, v) for n, v in headers if n != b"x-stairoids-signature"]
         headers = [*given_, (b"x-stairoids-signature", sign(b"".join(chunks), SECRET))]
     app = ReceiverApp(
-        verifier=Verifier([SECRET]), commits=commits, max_body_bytes=1_000
+        settings=ReceiverSettings(max_body=1_000),
+        verifier=Verifier([SECRET]),
+        commits=commits,
     )
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
 
@@ -136,7 +146,11 @@ class Broken(CommitQueue):
 def test_bug_is_logged_by_its_place_without_the_body(
     store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = ReceiverApp(verifier=Verifier([SECRET]), commits=Broken(store))
+    app = ReceiverApp(
+        settings=ReceiverSettings(),
+        verifier=Verifier([SECRET]),
+        commits=Broken(store),
+    )
     headers = [(b"x-stairoids-signature", SIGNED)]
     scope = {
         "type": "http",

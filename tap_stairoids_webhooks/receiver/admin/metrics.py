@@ -113,9 +113,7 @@ class ReceiverStatus(Collector):
     app: ReceiverApp
     commits: CommitQueue
     store: EventStore
-    store_url: str
     registry: CollectorRegistry
-    min_free_bytes: int
 
     def __post_init__(self) -> None:
         self._reader: EventStore | None = None
@@ -141,7 +139,8 @@ class ReceiverStatus(Collector):
         """Return the store, opened to read."""
         with self._opening:
             if self._reader is None:
-                self._reader = EventStore.open_read_only(self.store_url)
+                url = self.app.settings.store_url
+                self._reader = EventStore.open_read_only(url)
             return self._reader
 
     def metrics(self) -> bytes:

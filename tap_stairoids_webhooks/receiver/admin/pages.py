@@ -149,7 +149,7 @@ class AdminPages:
         has_older = len(events) > _PAGE_EVENTS
         app, failure = self._status.app, self._status.commits.failure
         details = {
-            "limit": size_of(self._status.min_free_bytes),
+            "limit": size_of(self._status.app.settings.min_free),
             "cause": f": {failure}" if failure else "",
         }
         today = datetime.now(UTC).date()

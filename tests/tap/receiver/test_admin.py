@@ -21,14 +21,21 @@ from tap_stairoids_webhooks.environment import admin_token
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.receiver.app import RESULTS
 from tap_stairoids_webhooks.receiver.http_limits import _STATUSES
-from tap_stairoids_webhooks.receiver.server import Admin, Receiver
+from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.signature import key_id_of
 from tap_stairoids_webhooks.store.consumers import acknowledge
 from tap_stairoids_webhooks.store.schema import Outcome
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.paths import ROOT
-from tests.support.webhook_builders import EMAIL, SECRET, a_body, deliveries, exchange
+from tests.support.webhook_builders import (
+    EMAIL,
+    SECRET,
+    a_body,
+    a_receiver,
+    deliveries,
+    exchange,
+)
 from tests.tap.receiver.test_app import post, until
 
 if TYPE_CHECKING:
@@ -39,13 +46,8 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105 -- opens nothing else
 
 
 @contextmanager
-def administered(url: str, *, min_free_bytes: int = 0) -> Iterator[Receiver]:
-    with Receiver(
-        store_url=url,
-        secrets=[SECRET],
-        min_free_bytes=min_free_bytes,
-        admin=Admin(port=0, token=TOKEN),
-    ) as receiver:
+def administered(url: str, *, min_free: int = 0) -> Iterator[Receiver]:
+    with a_receiver(url, min_free=min_free, admin_port=0, token=TOKEN) as receiver:
         yield receiver
 
 
@@ -241,7 +243,7 @@ def test_full_disk_is_503_before_the_body_is_read(
 ) -> None:
     full = SimpleNamespace(free=1_000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-    with administered(store_url, min_free_bytes=1_001) as receiver:
+    with administered(store_url, min_free=1_001) as receiver:
         refused = post(receiver, a_body())
         ready = get(receiver, "/readyz")
 

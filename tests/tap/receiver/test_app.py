@@ -18,8 +18,8 @@ import requests
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.webhook_builders import (
-    SECRET,
     a_body,
+    a_receiver,
     exchange,
     headers_for,
     raw_request,
@@ -101,7 +101,7 @@ def test_replay_with_another_delivery_id_blocks_nothing(receiver: Receiver) -> N
 
 @pytest.mark.parametrize("path", ["/stairoids%20hooks", "/h\u00f6ren", "/"])
 def test_url_of_the_receiver_accepts_deliveries(store_url: str, path: str) -> None:
-    with Receiver(store_url=store_url, secrets=[SECRET], path=path) as receiver:
+    with a_receiver(store_url, path=path) as receiver:
         assert post(receiver, a_body()).status_code == 200
 
 
@@ -185,7 +185,7 @@ def test_locked_store_is_503_and_recovers(
 ) -> None:
     monkeypatch.setattr("tap_stairoids_webhooks.store.database._BUSY_SECONDS", 0)
     path = store_url.removeprefix("sqlite:///")
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url) as receiver:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             refused = post(receiver, a_body())
@@ -198,7 +198,7 @@ def test_locked_store_is_503_and_recovers(
 def test_slow_store_is_503(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "tap_stairoids_webhooks.receiver.app.RESPONSE_SECONDS"
     path = store_url.removeprefix("sqlite:///")
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url) as receiver:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with monkeypatch.context() as context:

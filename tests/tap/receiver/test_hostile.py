@@ -19,6 +19,7 @@ from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
     a_body,
+    a_receiver,
     exchange,
     headers_for,
     raw_request,
@@ -164,7 +165,7 @@ def test_largest_body_is_accepted_and_a_larger_one_refused(receiver: Receiver) -
 
 def test_slow_body_is_408(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tap_stairoids_webhooks.receiver.app.RESPONSE_SECONDS", 0.3)
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url) as receiver:
         assert exchange(address_of(receiver), raw_request(a_body())[:-5]) == 408
 
 
@@ -174,7 +175,7 @@ def impatient(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recei
     package = "tap_stairoids_webhooks.receiver"
     monkeypatch.setattr(f"{package}.http_limits.REQUEST_SECONDS", 0.3)
     monkeypatch.setattr(f"{package}.server._TICKS_PER_SECOND", 1)
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url) as receiver:
         yield receiver
 
 
@@ -213,7 +214,7 @@ def test_oldest_stalled_connection_is_closed(
     monkeypatch.setattr(
         "tap_stairoids_webhooks.receiver.http_limits.MAX_CONNECTIONS", 10
     )
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver, ExitStack() as st:
+    with a_receiver(store_url) as receiver, ExitStack() as st:
         stalled = [
             st.enter_context(socket.create_connection(address_of(receiver), timeout=60))
             for _ in range(30)
@@ -230,7 +231,7 @@ def test_idle_connections_make_room_first(
         "tap_stairoids_webhooks.receiver.http_limits.MAX_CONNECTIONS", 10
     )
     health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver, ExitStack() as st:
+    with a_receiver(store_url) as receiver, ExitStack() as st:
 
         def connection() -> socket.socket:
             address = address_of(receiver)
@@ -253,7 +254,7 @@ def test_idle_connections_make_room_first(
 def test_idle_connection_of_a_proxy_is_kept(store_url: str) -> None:
     health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     with (
-        Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
+        a_receiver(store_url) as receiver,
         socket.create_connection(address_of(receiver), timeout=60) as proxy,
     ):
         for seconds in (0, 125):  # Caddy keeps an idle connection for 120

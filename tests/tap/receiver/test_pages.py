@@ -269,7 +269,7 @@ def test_page_has_the_limit_of_the_disk(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1_000))
-    with administered(store_url, min_free_bytes=2_000) as receiver:
+    with administered(store_url, min_free=2_000) as receiver:
         assert "the limit of --min-free, 2.0 kB." in get(receiver, "/").text
 
 

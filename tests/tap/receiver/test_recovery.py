@@ -26,7 +26,7 @@ from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.postgres import autocommit
 from tests.support.silent_proxy import SilentProxy
-from tests.support.webhook_builders import SECRET, a_body, a_delivery, headers_for
+from tests.support.webhook_builders import a_body, a_delivery, a_receiver, headers_for
 from tests.tap.receiver.test_admin import administered, get
 from tests.tap.receiver.test_app import post, stored, until
 from tests.tap.receiver.test_server import serving
@@ -337,7 +337,7 @@ def test_unforeseen_error_does_not_end_the_commit_thread(
 def test_unforeseen_error_of_a_check_does_not_end_the_receiver(
     store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver = Receiver(store_url=store_url, secrets=[SECRET])
+    receiver = a_receiver(store_url)
     monkeypatch.setattr(receiver.store.database, "free_bytes", lambda: 1 // 0)
     with receiver:
         until(lambda: caplog.text.count("check failed: reason=ZeroDivisionError") > 1)
@@ -351,12 +351,12 @@ def test_receiver_that_cannot_start_raises_the_error_and_frees_its_port(
     name = "start" if part is CommitQueue else "startup"
     with monkeypatch.context() as context:
         context.setattr(part, name, lambda *_, **__: 1 // 0)
-        receiver = Receiver(store_url=store_url, secrets=[SECRET])
+        receiver = a_receiver(store_url)
         port = urlsplit(receiver.url).port or 0
         with pytest.raises(ZeroDivisionError), receiver:
             pass
 
-    with Receiver(store_url=store_url, secrets=[SECRET], port=port) as receiver:
+    with a_receiver(store_url, port=port) as receiver:
         assert post(receiver, a_body()).text == "stored"
 
 
@@ -386,7 +386,7 @@ def test_odd_time_in_the_store_does_not_stop_the_start(store_url: str) -> None:
         with store.transaction("cannot be changed") as connection:
             connection.exec_driver_sql("UPDATE webhook_events SET received_at = '1-01'")
 
-    with Receiver(store_url=store_url, secrets=[SECRET]) as receiver:
+    with a_receiver(store_url) as receiver:
         assert post(receiver, a_body("evt_2")).text == "stored"
 
 

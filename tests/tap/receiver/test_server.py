@@ -29,7 +29,6 @@ from tap_stairoids_webhooks.environment import (
     SECRETS_VARIABLE,
     ReceiverSettings,
 )
-from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tap_stairoids_webhooks.store.store import EventStore
 from tests.support.forks import Forked, forked
@@ -37,6 +36,7 @@ from tests.support.webhook_builders import (
     EMAIL,
     SECRET,
     a_body,
+    a_receiver,
     exchange,
     headers_for,
     raw_request,
@@ -268,7 +268,7 @@ def test_secrets_are_rotated_without_loss(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRETS", json.dumps(["new", SECRET]))
-    with Receiver(store_url=store_url, secrets=environment.secrets()) as receiver:
+    with a_receiver(store_url, secrets=environment.secrets()) as receiver:
         for secret in ("new", SECRET, "wrong"):
             body = a_body(f"evt_{secret}")
             headers = headers_for(body, secret=secret)

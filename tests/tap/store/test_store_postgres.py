@@ -13,12 +13,11 @@ from tap_stairoids_webhooks.exceptions import (
     StoreForbiddenError,
     StoreMissingError,
 )
-from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.database import PostgresDatabase
 from tap_stairoids_webhooks.store.leases import lease_of
 from tap_stairoids_webhooks.store.store import EventStore, _append
 from tests.support.postgres import a_pooler, autocommit
-from tests.support.webhook_builders import SECRET, a_body, a_delivery
+from tests.support.webhook_builders import a_body, a_delivery, a_receiver
 from tests.tap.receiver.test_app import post
 
 
@@ -46,8 +45,8 @@ def test_right_that_is_missing_is_known_in_each_language(postgres_url: str) -> N
 
 def test_two_receivers_store_a_redelivery_once(postgres_url: str) -> None:
     with (
-        Receiver(store_url=postgres_url, secrets=[SECRET]) as one,
-        Receiver(store_url=postgres_url, secrets=[SECRET]) as two,
+        a_receiver(postgres_url) as one,
+        a_receiver(postgres_url) as two,
     ):
         responses = [post(receiver, a_body("evt_1")).text for receiver in (one, two)]
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Sandbox
-from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.store.statistics import statistics_of
 from tests.support.documents import blocks, page
 from tests.support.singer_io import (
@@ -24,6 +23,7 @@ from tests.support.singer_io import (
     text_of,
     wait_until,
 )
+from tests.support.webhook_builders import a_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_query_of_the_page_joins_rows_signals_and_actions(tmp_path: Path) -> Non
     mapping = {"stream": "customers", "type": "trial"}
 
     with (
-        Receiver(store_url=store_url, secrets=[SECRET]) as receiver,
+        a_receiver(store_url, secrets=[SECRET]) as receiver,
         Sandbox() as sandbox,
     ):
         sandbox.automations.add(type="trial", url=receiver.url, secret=SECRET)
