@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -55,7 +55,6 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         version: With the entity that the record belongs to.
         latest: The entity's last state before.
         last_sent_in: The last run that sent the state; 0 if none.
-        sharing: By how much the count of records that share a key grows.
         follows_latest: Whether this run has read that last state before.
     """
 
@@ -64,7 +63,6 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     step: Step
     latest: Latest | None = None
     last_sent_in: int = 0
-    sharing: int = 0
     follows_latest: bool = False
 
     def changes_earlier(self, run: int, *, is_first: bool) -> bool:
@@ -86,6 +84,23 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         return self.record.mapping.send == "once" or last == self.version.content_digest
 
     @property
+    def is_other_row(self) -> bool:
+        """Whether a state to send is no later state of the row that was read."""
+        last = self.latest.bookmark_value if self.latest else None
+        is_sent = self.step.action is RecordAction.SEND and self.step is not IF_REJECTED
+        return is_sent and not is_before(last, self.version.bookmark_value)
+
+    def read_as(self, before: Read) -> Read:
+        """Return how the record was read, given how its entity was read before."""
+        if self.step.action is RecordAction.SEND:
+            return Read.AS_OTHER if before else Read.AS_LATEST
+        is_latest = self.step.action is RecordAction.UNCHANGED or (
+            self.latest is not None
+            and self.latest.state_digest == self.version.state_digest
+        )
+        return Read.AS_LATEST if is_latest else Read.AS_OTHER
+
+    @property
     def why_new(self) -> str:
         """Why a dry run would send its signal."""
         if self.latest is None:
@@ -95,24 +110,64 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
         return "its content changed" if was_sent else "was rejected before"
 
 
-#: A record that waits: the decision on it, unless another record of its key comes. And
-#: the outcomes of its states.
-_Held = tuple[Decided, list[Settled]]
+class _Held(NamedTuple):
+    """A record that waits, with the decision on it if no other one of its key comes."""
+
+    at_end: Decided
+    states: Sequence[Settled]
+
+
+class SharedKeys:
+    """Counts the records of keys with several rows, for the warning about them.
+
+    `_returned` gets a key when a state that was sent before is read alone. Once the
+    last state follows, `_returned` has both, and they are of two rows. `_counted` gets
+    a key with its first two records.
+    """
+
+    def __init__(self) -> None:
+        self._returned: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+
+    def count(self, key: Key) -> int:
+        """Count a further record of a key, and at first the one before it as well."""
+        entity, mapping = key
+        if self._counted[mapping].read(entity):
+            return 1
+        self._counted[mapping].add(entity, Read.AS_LATEST)
+        return 2
+
+    def returned(self, key: Key) -> None:
+        """Note a state that was sent before. Whether it is another row is not clear."""
+        self._returned[key[1]].add(key[0], Read.AS_OTHER)
+
+    def saw_latest(self, mapping: str, entities: Iterable[bytes]) -> int:
+        """Count the keys whose last state is read now, after one that returned."""
+        if (returned := self._returned.get(mapping)) is None:
+            return 0
+        both = [one for one in {*entities} if returned.read(one) is Read.AS_OTHER]
+        for entity in both:
+            returned.add(entity, Read.AS_LATEST)
+        return sum(self.count((entity, mapping)) for entity in both)
 
 
 class Identity:
     """Decides on the records of one run, in the order of the input.
 
-    `others` are keys that were sent for people of whom this run has read none, though
-    it has read others.
+    `_read` gets each entity after the decision on its record: as its last state, or as
+    another one. `_held` gets the record of a HOLD. It leaves with another state of its
+    key, or at the end of the input.
+
+    Attributes:
+        others: Keys of which this run has read new people only. A key comes with the
+            first of them, and goes with a known one, or if no check counts it.
     """
 
     def __init__(self, buffer: WriteBuffer) -> None:
         self._buffer = buffer
-        self._seen: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
-        self._counted: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
-        self._alone: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
+        self._read: defaultdict[str, SeenEntities] = defaultdict(SeenEntities)
         self._held: dict[Key, _Held] = {}
+        self._shared = SharedKeys()
         self.others: set[Key] = set()
 
     @property
@@ -127,25 +182,16 @@ class Identity:
     @property
     def held(self) -> list[MappedRecord]:
         """The records that wait."""
-        return [at_end.record for at_end, _ in self._held.values()]
+        return [held.at_end.record for held in self._held.values()]
 
     def has_read(self, key: Key) -> bool:
         """Return whether this run has read a record of an entity."""
-        return bool(self._seen[key[1]].read(key[0]))
+        return bool(self._read[key[1]].read(key[0]))
 
     def saw_latest(self, mapping: str, entities: list[bytes]) -> int:
         """Note entities read in the state sent last; return the growth of `sharing`."""
-        self._seen[mapping].add_latest(entities)
-        return self._met_latest(mapping, entities)
-
-    def _met_latest(self, mapping: str, entities: list[bytes]) -> int:
-        """Count keys whose last state comes after another state in this input."""
-        if (alone := self._alone.get(mapping)) is None:
-            return 0
-        met = [one for one in {*entities} if alone.read(one) is Read.AS_OTHER]
-        for entity in met:
-            alone.add(entity, Read.AS_LATEST)
-        return sum(self._count((entity, mapping)) for entity in met)
+        self._read[mapping].add_latest(entities)
+        return self._shared.saw_latest(mapping, entities)
 
     def filtered(self, record: MappedRecord) -> list[Decided]:
         """Note that a record became no signal, so that the state before may return.
@@ -200,15 +246,13 @@ class Identity:
         version, latest = self.placed(record)
         held = self._held.get(version.key)
         if held is None:
-            states = self._buffer.states(version.record_key)
-            return [self._decide(record, version, latest, states)]
-        if _is_same(held[0].version, version, record.mapping.send):
+            return [self._decide(record, version)]
+        if _is_same(held.at_end.version, version, record.mapping.send):
             return [Decided(record, version, _SAME_AS_HELD, latest)]
         del self._held[version.key]
         # Not held again, because another state of its key was read. It is counted with
         # the record that follows.
-        first = self._resolve(held)
-        return [first, *self.take(record)]
+        return [self._resolve(held), *self.take(record)]
 
     def is_superseded(self, record: MappedRecord) -> bool:
         """Return whether a newer version than a dead letter's was sent or filtered."""
@@ -226,7 +270,7 @@ class Identity:
 
     def release(self) -> list[Decided]:
         """Return the decisions on all held records; call it at the end of the input."""
-        released = [at_end for at_end, _ in self._held.values()]
+        released = [held.at_end for held in self._held.values()]
         if released:
             self._held.clear()
             self._buffer.know({item.version.key: item.latest for item in released})
@@ -258,87 +302,90 @@ class Identity:
         key = people[0] if people else version.key
         return replace(version, key=key), self._buffer.latest(key)
 
-    def _share(self, version: Version) -> None:
-        """Move the last state of the record's key to its person."""
-        key = version.record_key
-        latest = self._buffer.latest(key)
-        assert latest is not None  # noqa: S101 - it is about another person
-        person = people_in(latest, key)[0]
-        self._buffer.share(key, person, version.stream)
-        if read := self._seen[key[1]].read(key[0]):
-            self._note(person, read)
-
     # Decisions
 
     def _resolve(self, held: _Held) -> Decided:
-        before, its = held
-        version = before.version
-        latest = self._buffer.latest(version.key)
-        states = [*its, *self._buffer.states(version.record_key)]
-        return self._decide(before.record, version, latest, states, counts=False)
+        """Decide on a held record, because another one of its key was read."""
+        return self._decide(held.at_end.record, held.at_end.version, held)
 
     def _decide(
-        self,
-        record: MappedRecord,
-        version: Version,
-        latest: Latest | None,
-        states: Sequence[Settled],
-        *,
-        counts: bool = True,
+        self, record: MappedRecord, version: Version, held: _Held | None = None
     ) -> Decided:
-        """Decide on a record; with `counts`, it may count as one that shares a key."""
+        """Decide on a record, and note the decision."""
+        facts = self._facts(record, version, held)
+        step = decide(version, facts)
+        if step.action is RecordAction.SHARE:
+            self._share(version, facts)
+            version, _ = self._of_person(version)
+            facts = self._facts(record, version, held)
+            step = decide(version, facts)
+        latest = facts.latest
+        if step is IF_REJECTED and latest is not None:
+            version = filled_in(version, latest)
+        last_sent_in = last_sent(version, facts.states, facts.send)
+        follows = bool(facts.read & Read.AS_LATEST)
+        decided = Decided(record, version, step, latest, last_sent_in, follows)
+        sharing = self._note_decision(decided, facts, was_held=held is not None)
+        record.stream.counts.sharing += sharing
+        if step.action is RecordAction.HOLD:
+            at_end = _at_end(version, facts)
+            waiting = Decided(record, version, at_end, latest, last_sent_in)
+            self._held[version.key] = _Held(waiting, facts.states)
+        return decided
+
+    def _facts(
+        self, record: MappedRecord, version: Version, held: _Held | None
+    ) -> Facts:
+        latest = self._buffer.latest(version.key)
         if latest is not None and latest.is_shared:
             latest = None  # several people share the key, and this record names none
-        is_person = version.key != record.version.record_key
         entity, mapping = version.key
-        read = Read.NOT_YET if latest is None else self._seen[mapping].read(entity)
-        facts = Facts(
+        states = self._buffer.states(version.record_key)
+        return Facts(
             latest=latest,
-            states=states,
+            states=[*held.states, *states] if held else states,
             run=self._buffer.run,
             send=record.mapping.send,
-            read=read,
-            is_person=is_person,
+            read=Read.NOT_YET if latest is None else self._read[mapping].read(entity),
+            is_person=version.key != record.version.record_key,
             is_replay=record.dead_letter is not None,
             may_fail=self._buffer.may_fail(version.key),
         )
-        step = decide(version, facts)
-        before = last_sent(version, facts.states, facts.send)
-        if step.action is RecordAction.SHARE:
-            assert latest is not None  # noqa: S101 - it is about another person
-            if latest.run != self._buffer.run and not read & Read.AS_LATEST:
-                self.others.add(version.record_key)
-            self._share(version)
-            person, latest = self._of_person(version)
-            return self._decide(record, person, latest, states, counts=counts)
-        sharing = 0
-        if is_person and not record.is_by_person:
-            self._note_other(version.record_key, latest)
-            sharing = self.note_shared(version.record_key) if counts else 0
-        elif step.is_seen_again and not (read and counts):
-            self._alone[mapping].add(entity, Read.AS_OTHER)
-        elif step.is_seen_again or (read and _is_other_row(step, version, latest)):
-            sharing = self._count(version.record_key)
-        self._apply(version, step, latest, facts.send)
-        if step is IF_REJECTED and latest is not None:
-            version = filled_in(version, latest)
-        note = _note_of(step, version, latest, read)
-        if note is Read.AS_LATEST:
-            sharing += self._met_latest(mapping, [entity])
-        self._note(version.key, note)
-        if step.action is RecordAction.HOLD:
-            self._hold(Decided(record, version, SEND, latest, before), facts)
-        follows = bool(read & Read.AS_LATEST)
-        return Decided(record, version, step, latest, before, sharing, follows)
 
-    def _hold(self, decided: Decided, facts: Facts) -> None:
-        """Let a record wait. At the end, another person is not sent with `once`."""
-        version, latest = decided.version, decided.latest
-        if latest and differ(version, latest) and not facts.is_person:
-            at_end = IF_REJECTED if facts.may_fail else NOT_ANOTHER
-            decided = replace(decided, step=at_end)
-        own = self._buffer.states(version.record_key)
-        self._held[version.key] = decided, own
+    def _share(self, version: Version, facts: Facts) -> None:
+        """Move the last state of a key to its person, because it is another one's."""
+        key, latest, read = version.record_key, facts.latest, facts.read
+        assert latest is not None  # noqa: S101 - it is about another person
+        if latest.run != facts.run and not read & Read.AS_LATEST:
+            self.others.add(key)
+        person = people_in(latest, key)[0]
+        self._buffer.share(key, person, version.stream)
+        if read:
+            self._note(person, read)
+
+    def _note_decision(self, decided: Decided, facts: Facts, *, was_held: bool) -> int:
+        """Change the memories and the last state; return the growth of `sharing`.
+
+        A record that was held is counted with the one that follows.
+        """
+        step, latest, sharing = decided.step, decided.latest, 0
+        key, record_key = decided.version.key, decided.version.record_key
+        if facts.is_person and not decided.record.is_by_person:
+            if latest is None and not self.has_read(record_key):
+                self.others.add(record_key)
+            elif latest is not None and latest.run != facts.run:
+                self.others.discard(record_key)
+            sharing = 0 if was_held else self.note_shared(record_key)
+        elif step.is_seen_again and (was_held or not facts.read):
+            self._shared.returned(key)
+        elif step.is_seen_again or (facts.read and decided.is_other_row):
+            sharing = self._shared.count(key)
+        self._change_latest(decided, facts.send)
+        read = decided.read_as(facts.read)
+        self._note(key, read)
+        if read is Read.AS_LATEST:
+            sharing += self._shared.saw_latest(key[1], [key[0]])
+        return sharing
 
     def note_shared(self, record_key: Key, person: Key | None = None) -> int:
         """Note a record of a shared key; return the growth of `sharing`.
@@ -350,27 +397,11 @@ class Identity:
         if person is not None:
             self._note(person, Read.AS_LATEST)
             self.others.discard(record_key)
-        return self._count(record_key) if is_read else 0
+        return self._shared.count(record_key) if is_read else 0
 
-    def _note_other(self, record_key: Key, latest: Latest | None) -> None:
-        """Note a record of a shared key, and the last state of its person."""
-        if latest is None and not self.has_read(record_key):
-            self.others.add(record_key)
-        elif latest is not None and latest.run != self._buffer.run:
-            self.others.discard(record_key)
-
-    def _count(self, record_key: Key) -> int:
-        """Count a further record of a key, and at first the one before it as well."""
-        entity, mapping = record_key
-        if self._counted[mapping].read(entity):
-            return 1
-        self._counted[mapping].add(entity, Read.AS_LATEST)
-        return 2
-
-    def _apply(
-        self, version: Version, step: Step, latest: Latest | None, send: str
-    ) -> None:
+    def _change_latest(self, decided: Decided, send: str) -> None:
         """Change the last state, and note states that were seen again."""
+        version, step, latest = decided.version, decided.step, decided.latest
         if step.is_seen_again:
             self._see_again(version.record_key, version, send)
         if latest is None or step is REJECTED:
@@ -396,7 +427,7 @@ class Identity:
         self._buffer.see_again(record_key, state.state_digest, content)
 
     def _note(self, key: Key, read: Read) -> None:
-        self._seen[key[1]].add(key[0], read)
+        self._read[key[1]].add(key[0], read)
 
 
 def _is_same(held: Version, version: Version, send: str) -> bool:
@@ -408,18 +439,8 @@ def _is_same(held: Version, version: Version, send: str) -> bool:
     return held.content_digest == version.content_digest
 
 
-def _is_other_row(step: Step, version: Version, latest: Latest | None) -> bool:
-    """Return whether a state to send is no later state of the row that was read."""
-    last = latest.bookmark_value if latest else None
-    is_sent = step.action is RecordAction.SEND and step is not IF_REJECTED
-    return is_sent and not is_before(last, version.bookmark_value)
-
-
-def _note_of(step: Step, version: Version, latest: Latest | None, read: Read) -> Read:
-    """Return how an entity was read, by the decision on a record."""
-    if step.action is RecordAction.SEND:
-        return Read.AS_OTHER if read else Read.AS_LATEST
-    is_latest = step.action is RecordAction.UNCHANGED or (
-        latest is not None and latest.state_digest == version.state_digest
-    )
-    return Read.AS_LATEST if is_latest else Read.AS_OTHER
+def _at_end(version: Version, facts: Facts) -> Step:
+    """Return the step for a held record. With `once`, another person is not sent."""
+    if facts.latest and differ(version, facts.latest) and not facts.is_person:
+        return IF_REJECTED if facts.may_fail else NOT_ANOTHER
+    return SEND

@@ -244,7 +244,6 @@ class RecordOutcomes:
     def _apply(self, decided: Decided) -> None:
         """Apply a decision, which may be on a record that waited until now."""
         record, action = decided.record, decided.step.action
-        record.stream.counts.sharing += decided.sharing
         if action is RecordAction.HOLD:
             self.records.wait(record)
             return
