@@ -7,7 +7,7 @@
 * A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
 * Blank text is false, as "" is.
 * Lists, objects and booleans become the text that JSON has for them.
-* No text or number grows so long that it fills the memory: `x | center(1000000000)`.
+* No value of a record can ask for a text that fills the memory: `x | center(seats)`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from jinja2 import ChainableUndefined, Environment, nodes, pass_environment
@@ -43,10 +43,9 @@ from target_stairoids.mapping.privacy import is_yes
 from target_stairoids.mapping.values import holds, is_blank, is_filled, json_bytes
 
 Json = Any  # any JSON value; narrowed where it is read
-T = TypeVar("T")
 
-_LONGEST = 1_000_000  # characters, digits or items
-#: Filters and methods with an argument that decides the size of the result.
+_LARGEST = 10_000  # characters, items or bits
+#: Filters and methods with a number that decides the size of the result.
 _SIZED = frozenset(
     {"batch", "center", "expandtabs", "indent", "ljust", "rjust", "round", "slice"}
     | {"to_bytes", "tojson", "zfill"}
@@ -67,7 +66,7 @@ _TESTED: Mapping[type[nodes.Node], str] = {
 
 
 class NullSafeOperators(NodeTransformer):
-    """Replaces some operators by filters that know texts, null and limits.
+    """Replaces some operators by filters that know texts and null.
 
     Blank text is false wherever a truth is tested.
     """
@@ -79,7 +78,7 @@ class NullSafeOperators(NodeTransformer):
         if field and (tested := getattr(node, field)):
             setattr(node, field, filter_of(tested, "_unless_blank", []))
         match node:
-            case nodes.BinExpr(operator=name) if name not in {"and", "or"}:
+            case nodes.BinExpr(operator="*" | "**" | "/" | "//" | "%" as name):
                 return filter_of(node.left, f"_{name}", [node.right])
             case nodes.Concat():
                 return filter_of(node.nodes[0], "_concat", node.nodes[1:])
@@ -132,45 +131,21 @@ def make_strict(node: nodes.Node) -> bool:
 
 
 class TooLongError(Exception):
-    """An expression makes something that is too long."""
+    """A value of a record asks for a text or a number that would fill the memory."""
 
 
 def _check_arguments(name: str, *values: object) -> None:
-    """Refuse a filter or a method that would make something too long.
-
-    The values are its arguments, with the object of a method.
-    """
-    texts = [value for value in values if isinstance(value, str)]
-    if name in _SIZED:
-        lines = 1 + max((len(re.findall(r"[\n\t]", text)) for text in texts), default=0)
-        numbers = [abs(value) for value in values if isinstance(value, int)]
-        _check(max(numbers, default=0) * lines)
-    elif name.startswith("format") and any(map(_WIDE.search, texts)):
-        raise TooLongError
-
-
-def _check(size: int) -> None:
-    if size > _LONGEST:
-        raise TooLongError
-
-
-def _checked(value: T) -> T:
-    _check(len(value) if isinstance(value, str) else 0)
-    return value
-
-
-def _joined(parts: Iterable[str]) -> str:
-    size, found = 0, []
-    for part in parts:
-        size += len(part)
-        _check(size)
-        found.append(part)
-    return "".join(found)
+    """Refuse arguments of a filter or method with which its result would be huge."""
+    for value in values:
+        is_wide = isinstance(value, str) and _WIDE.search(value)
+        is_large = isinstance(value, int) and abs(value) > _LARGEST
+        if (is_wide and name.startswith("format")) or (is_large and name in _SIZED):
+            raise TooLongError
 
 
 def _power(base: Json, exponent: Json) -> Json:
     if isinstance(base, int) and isinstance(exponent, int):
-        _check(base.bit_length() * abs(exponent))
+        _check_arguments("round", base.bit_length() * exponent)
     return base**exponent
 
 
@@ -222,7 +197,7 @@ def _json(value: Json, indent: int | None = None, **_: object) -> str:
 
 
 def _concat(*values: Json) -> str:
-    return _joined(map(_text, values))
+    return "".join(map(_text, values))
 
 
 @pass_environment
@@ -241,7 +216,7 @@ def _join(
     for value in values:
         if value_of(value) is not None:
             parts += [_text(separator), _text(value)]
-    return _joined(parts[1:])
+    return "".join(parts[1:])
 
 
 def _shown(value: Json) -> Json:
@@ -256,7 +231,7 @@ def _remainder(value: Json, other: Json) -> Json:
     if isinstance(value, str):
         _check_arguments("format", value)
         other = _shown(other)
-    found = _checked(value % other)
+    found = value % other
     has_other_sign = isinstance(found, Decimal) and found * other < 0
     return found + other if has_other_sign else found
 
@@ -269,9 +244,7 @@ def _quotient(value: Json, other: Json) -> Json:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which no template may change a record or fill the memory."""
-
-    concat = staticmethod(_joined)
+    """Jinja's sandbox, in which no template may change a record."""
 
     @override
     def call(self, context: Context, obj: Any, /, *args: Any, **options: Any) -> Json:
@@ -282,7 +255,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         if name == "format":
             args, options = _shown(args), {n: _shown(v) for n, v in options.items()}
         _check_arguments(name, owner, *args, *options.values())
-        return _checked(super().call(context, obj, *args, **options))
+        return super().call(context, obj, *args, **options)
 
     @override
     def getattr(self, obj: Any, attribute: str) -> Json:
@@ -314,8 +287,6 @@ def environment() -> ImmutableSandboxedEnvironment:
         "_*": _times,
         "_**": _exactly(_power),
         "_%": _remainder,
-        "_+": lambda value, other: _checked(value + other),
-        "_-": operator.sub,
         "_/": _exactly(operator.truediv),
         "_//": _quotient,
         "_exact": _exact,
@@ -365,7 +336,7 @@ def _null_safe(
         _check_arguments(of_jinja, *args[place:], *options.values())
         if of_jinja in {"format", "replace"}:
             args = _shown(args)
-        found = _exact(_checked(function(*args, **options)))
+        found = _exact(function(*args, **options))
         return list(found) if isinstance(found, Iterator) else found
 
     return filtered

@@ -21,6 +21,8 @@ RECORD: dict[str, Any] = {
     "email": "Jane@ACME.com",
     "plan": "pro",
     "seats": 5,
+    "huge": 10**9,
+    "wide": "%1000000000d",
     "mrr": Decimal("1.10"),
     "none_of_it": None,
     "blank": " ",
@@ -585,6 +587,10 @@ def test_product_with_a_text_or_a_list_is_no_repetition(template: str) -> None:
 @pytest.mark.parametrize(
     "template",
     [
+        "{{ plan | center(huge) }}",
+        "{{ 2 ** huge }}",
+        "{{ wide % seats }}",
+        "{{ wide.format(seats) ~ (wide | format(seats)) }}",
         "{{ plan | center(10**9) }}",
         "{{ plan.center(1000000000) }}",
         "{{ plan.ljust(10**9, 'x') ~ 'x' }}",
