@@ -22,9 +22,8 @@ from tap_stairoids_webhooks.environment import (
 )
 from tap_stairoids_webhooks.receiver.server import Receiver
 from tap_stairoids_webhooks.tap import TapStairoidsWebhooks
-from target_stairoids.dedup.duplicate_rules import DONE, Outcome
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.ledger.structs import PipelineFacts
-from target_stairoids.reporting.next_steps import DEAD_OUTCOMES
 from target_stairoids.reporting.report import metrics_text
 from target_stairoids.settings import Settings
 from target_stairoids.sync_log.tap import TapStairoidsSignals
@@ -220,9 +219,10 @@ def _metric_table(exposed: str) -> list[str]:
 
 
 def _outcomes() -> str:
+    effects = ("is_dead_letter", "is_done", "lets_state_pass")
     rows = [
-        (f"`{o}`", "yes" if o in DEAD_OUTCOMES else "", "yes" if o in DONE else "")
-        for o in Outcome
+        (f"`{o}`", *("yes" if getattr(its, name) else "" for name in effects))
+        for o, its in EFFECTS.items()
     ]
     return "\n".join(
         [
@@ -232,7 +232,15 @@ def _outcomes() -> str:
             "",
             "[Outcomes](../concepts/outcomes.md) defines each one.",
             "",
-            *_table(("outcome", "is a dead letter", "ends `send: once`"), *rows),
+            *_table(
+                (
+                    "outcome",
+                    "is a dead letter",
+                    "ends `send: once`",
+                    "lets STATE pass",
+                ),
+                *rows,
+            ),
         ]
     )
 

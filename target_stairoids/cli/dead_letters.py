@@ -15,7 +15,7 @@ from stairoids_common import cli
 from stairoids_common.error_ids import WrongUsageError, fail, with_id
 from stairoids_common.text import as_code, counted, shell_command
 from target_stairoids.cli import options
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.mapping.schema import INFERRED_FIELD
 from target_stairoids.reporting.next_steps import with_configs

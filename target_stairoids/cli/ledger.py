@@ -14,7 +14,7 @@ from stairoids_common import cli
 from stairoids_common.error_ids import WrongUsageError
 from stairoids_common.text import as_code, as_message, counted, one_line
 from target_stairoids.cli import options
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import (
     ConfigError,
     InterruptedRunError,

@@ -13,7 +13,7 @@ from stairoids_common.cli import echo_json, format_option, print_table
 from stairoids_common.error_ids import WrongUsageError, with_id
 from stairoids_common.text import counted, duration, one_line
 from target_stairoids.cli import options
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import value_at
 from target_stairoids.mapping.signal import BY_WHEN, CompiledMapping
 from target_stairoids.reporting.next_steps import with_configs

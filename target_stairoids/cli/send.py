@@ -13,7 +13,7 @@ from stairoids_common.cli import TEXT_FILE, format_option, print_table
 from stairoids_common.config_errors import WrongConfigError, json_of, json_problem
 from stairoids_common.error_ids import WrongUsageError
 from target_stairoids.cli import options
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import json_value, value_at
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.people_and_companies import domain_from, email_from

@@ -7,7 +7,7 @@ Pure functions over the states in the ledger and in this run. The rules are in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, IntEnum, StrEnum, auto
+from enum import Enum, IntEnum, auto
 from hashlib import blake2b
 from typing import Protocol, TypeVar
 
@@ -20,38 +20,10 @@ from target_stairoids.dedup.order import (
     is_log_position,
     run_of,
 )
+from target_stairoids.dedup.outcome import DONE, Outcome
 
 #: Entity digest and name of the mapping: the ledger's key for a kind of signal.
 Key = tuple[bytes, str]
-
-
-class Outcome(StrEnum):
-    """The final outcome of a signal. Each signal of a run has exactly one."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    UNCHANGED = "unchanged"
-    SUPERSEDED = "superseded"
-    FILTERED = "filtered"
-    TOO_OLD = "too_old"
-    BASELINED = "baselined"
-    INVALID = "invalid"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-    PENDING = "pending"
-    WOULD_SEND = "would_send"
-
-    __hash__ = str.__hash__  # several times faster than an enum's own
-
-
-#: Outcomes of states that count as sent: `send: once` sends nothing after them.
-DONE = {
-    Outcome.ACCEPTED,
-    Outcome.BASELINED,
-    Outcome.TOO_OLD,
-    Outcome.UNKNOWN,
-    Outcome.WOULD_SEND,
-}
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):

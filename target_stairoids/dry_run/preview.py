@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import InvalidSignalError
 from target_stairoids.mapping import people_and_companies as people
 from target_stairoids.mapping.expressions.filters import known

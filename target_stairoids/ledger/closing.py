@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, differ
+from target_stairoids.dedup.duplicate_rules import Key, Latest, differ
 from target_stairoids.dedup.order import (
     are_ordered,
     is_before,
     is_log_position,
     is_replaced,
 )
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters
 from target_stairoids.ledger.structs import SettledVersion

@@ -12,8 +12,9 @@ from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Row, Table, delete, select, update
 
 from stairoids_common.time import parse_time, timestamp
-from target_stairoids.dedup.duplicate_rules import DONE, Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import read_order
+from target_stairoids.dedup.outcome import DONE, Outcome
 from target_stairoids.dedup.record import keyed_digest, person_digest
 from target_stairoids.ledger.lookup import blocks, in_scope, upsert_text
 from target_stairoids.ledger.outcomes import LoggedSignal, log

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
-    Outcome,
     Settled,
     Version,
     people_in,
 )
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import schema
 from target_stairoids.ledger.schema import latest, settled, streams
 from target_stairoids.ledger.structs import Known, ListFacts

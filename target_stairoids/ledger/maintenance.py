@@ -20,7 +20,7 @@ from stairoids_common.config_errors import suggestion
 from stairoids_common.database import file_of
 from stairoids_common.text import spellings_of
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import Record, entity_digest, json_value, values_at
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import account_for

@@ -9,12 +9,8 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import (
-    Key,
-    Latest,
-    Outcome,
-    latest_after,
-)
+from target_stairoids.dedup.duplicate_rules import Key, Latest, latest_after
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.closing import close_with_signals
 from target_stairoids.ledger.schema import latest, settled, signals

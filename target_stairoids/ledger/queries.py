@@ -14,7 +14,8 @@ import msgspec
 import sqlalchemy as sa
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import Key, Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Key, Version
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import (

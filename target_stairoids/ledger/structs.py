@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from target_stairoids.dedup.duplicate_rules import Key, Latest, Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Version
+from target_stairoids.dedup.outcome import Outcome
 
 #: In front of a claim's time by our own clock, because the server's was unknown.
 OWN_CLOCK = "~"

@@ -17,11 +17,11 @@ from msgspec.structs import replace
 from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
-    Outcome,
     Settled,
     Version,
     latest_after,
 )
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.outcomes import insert_settled, write_latest
 from target_stairoids.ledger.schema import settled
@@ -41,15 +41,6 @@ _SEE_AGAIN = (
     f"UPDATE {settled.name} SET run = ? WHERE entity = ? AND mapping = ?"  # noqa: S608 - names of our own table
     " AND (state_digest = ? OR content_digest = ?)"
 )
-#: Without WOULD_SEND. A rebuild gives it to signals that Stairoids does not have.
-_LEAVES_STATE = {
-    Outcome.ACCEPTED,
-    Outcome.BASELINED,
-    Outcome.DUPLICATE,
-    Outcome.TOO_OLD,
-    Outcome.UNCHANGED,
-    Outcome.UNKNOWN,
-}
 
 
 class _Expected(msgspec.Struct, gc=False, eq=False):
@@ -281,7 +272,7 @@ class WriteBuffer:
         version, before, key = its.version, its.before, its.key
         of_record = self._of_record[version.record_key]
         of_record.remove(its)
-        is_changed = outcome in _LEAVES_STATE and its.latest is not its.row
+        is_changed = EFFECTS[outcome].leaves_state and its.latest is not its.row
         if is_changed and key not in self._latest:
             self._latest[key] = LatestRow(key, version.stream, its.latest, its.row)
             self.size += not self._is_kept
@@ -293,7 +284,11 @@ class WriteBuffer:
                 self._add_outcome(version, Outcome.BASELINED, its.state.run)
                 cleared = replace(its.latest, done=bool(before and before.done))
                 self.put(version.key, version.stream, cleared, before)
-            if of_record and of_record[0].key == key and outcome not in _LEAVES_STATE:
+            if (
+                of_record
+                and of_record[0].key == key
+                and not EFFECTS[outcome].leaves_state
+            ):
                 self._expected[key] = of_record[0]
         if not of_record:
             del self._of_record[version.record_key]

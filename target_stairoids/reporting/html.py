@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from stairoids_pages.templating import asset, hash_of, template_environment
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.reporting import runs
 from target_stairoids.reporting.next_steps import with_configs
 from target_stairoids.reporting.run_status import ending_of, quota_in_words, state_of

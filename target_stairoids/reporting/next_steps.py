@@ -13,11 +13,11 @@ from typing import Any
 
 from stairoids_common.config import default_inputs
 from stairoids_common.text import CODE, as_code
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.ledger.structs import Effect
 
 #: The outcomes that make a dead letter.
-DEAD_OUTCOMES = (Outcome.INVALID, Outcome.REJECTED, Outcome.UNKNOWN)
+DEAD_OUTCOMES = [o for o, its in EFFECTS.items() if its.is_dead_letter]
 
 _LEDGER_COMMAND = "stairoids-signals ledger "
 _OPTION = re.compile(r"(?<=^--config)=")

@@ -14,7 +14,7 @@ from typing import Any
 
 from stairoids_common.text import as_code
 from stairoids_common.time import parse_time
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.ledger.structs import PipelineFacts
 from target_stairoids.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from stairoids_common.error_ids import with_id
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger

@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.ledger.closing import Closing
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.reporting.report import Report
@@ -153,7 +153,7 @@ class OpenRecords:
             self.drop(record.signal)
         elif record.number:
             self.size -= record.size
-        if record.number and outcome is not Outcome.PENDING:
+        if record.number and EFFECTS[outcome].lets_state_pass:
             self.checkpoint.close(record.number)
         request = record.draft.request if outcome is Outcome.WOULD_SEND else b""
         self.report.count(record.stream.schema.name, outcome, reason)
@@ -198,8 +198,7 @@ class OpenRecords:
 
     def note_repeat(self, record: MappedRecord, outcome: Outcome) -> None:
         """Note a record for which the last signal stands."""
-        is_repeat = outcome in {Outcome.DUPLICATE, Outcome.UNCHANGED}
-        if is_repeat and record.key in self.closing.invalid:
+        if EFFECTS[outcome].is_repeat and record.key in self.closing.invalid:
             ended = self.closing.of(record.key)
             if not ended.failed:
                 ended.is_repeated = True

@@ -21,7 +21,6 @@ from target_stairoids.dedup.duplicate_rules import (
     Facts,
     Key,
     Latest,
-    Outcome,
     Read,
     RecordAction,
     Settled,
@@ -36,6 +35,7 @@ from target_stairoids.dedup.duplicate_rules import (
     unchanged_after,
 )
 from target_stairoids.dedup.order import is_before, is_replaced
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.seen_entities import SeenEntities
 from target_stairoids.ledger.write_buffer import WriteBuffer
 

@@ -10,7 +10,7 @@ import click
 from typing_extensions import override
 
 from stairoids_common.text import visible
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.mapping.signal import CompiledMapping
 from target_stairoids.sending.streams import Stream
 

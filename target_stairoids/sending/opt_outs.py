@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Container
 
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.duplicate_rules import Key, Outcome
+from target_stairoids.dedup.duplicate_rules import Key
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import InvalidSignalError, MessageError
 from target_stairoids.ledger.structs import Effect
 from target_stairoids.ledger.suppressed import SuppressionRow

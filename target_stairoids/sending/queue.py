@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from target_stairoids.api.signal_lookup import Pages
-from target_stairoids.dedup.duplicate_rules import Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Version
 from target_stairoids.dedup.order import is_log_position
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger.structs import Claim
 from target_stairoids.mapping.signal import type_of
 

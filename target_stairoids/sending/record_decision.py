@@ -15,13 +15,8 @@ import msgspec
 from msgspec.structs import replace
 
 from target_stairoids.dedup import order
-from target_stairoids.dedup.duplicate_rules import (
-    Key,
-    Latest,
-    Outcome,
-    Version,
-    is_older,
-)
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Version, is_older
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import (
     content_digest,
     entity_digest,

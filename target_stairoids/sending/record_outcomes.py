@@ -20,9 +20,9 @@ from target_stairoids.dedup.duplicate_rules import (
     OLDER,
     REJECTED,
     Key,
-    Outcome,
     RecordAction,
 )
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.sending.checkpoint import OpenRecords
 from target_stairoids.sending.identity import Decided, SettledRecord
 from target_stairoids.sending.observer import Observation
@@ -313,7 +313,7 @@ class RecordOutcomes:
         """Put a record's signal into the queue, or settle it without a request."""
         version, buffer = decided.version, self._buffer
         outcome = record.draft.outcome
-        if outcome in {Outcome.BASELINED, Outcome.TOO_OLD}:
+        if EFFECTS[outcome].is_withheld:
             buffer.settle(version, outcome)
             self.records.finish(record, outcome, "")
             return

@@ -17,13 +17,8 @@ from msgspec.structs import replace
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
-from target_stairoids.dedup.duplicate_rules import (
-    Key,
-    Latest,
-    Outcome,
-    Version,
-    people_in,
-)
+from target_stairoids.dedup.duplicate_rules import Key, Latest, Version, people_in
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.exceptions import MessageError, MissingKeyError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import read_order_in
@@ -48,8 +43,6 @@ from target_stairoids.sending.streams import Stream, Streams
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # records
-#: Outcomes of signals that are not sent on purpose, and count as sent.
-_KEPT_BACK = {Outcome.BASELINED, Outcome.TOO_OLD}
 
 
 @dataclass(eq=False)
@@ -196,7 +189,7 @@ class RecordProcessor:
         known = people.keys() | same.keys()
         others = [r for r in records if r.key in changed and r not in known]
         self._draft(others, changed)
-        settled = same | _kept_back(others, changed, often)
+        settled = same | _withheld(others, changed, often)
         self.outcomes.note_settled(settled)
         for item in items:
             if isinstance(item, str):
@@ -365,7 +358,7 @@ class RecordProcessor:
         self.outcomes.gate.rekeyed(stream)
 
 
-def _kept_back(
+def _withheld(
     items: Iterable[MappedRecord],
     latest: Mapping[Key, Latest | None],
     often: Mapping[Key, int],
@@ -374,7 +367,7 @@ def _kept_back(
     return {
         item: (item.version, None, item.draft.outcome)
         for item in items
-        if item.draft.outcome in _KEPT_BACK
+        if EFFECTS[item.draft.outcome].is_withheld
         and latest[item.key] is None
         and often[item.key] == 1
         and item.dead_letter is None

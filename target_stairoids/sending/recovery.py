@@ -15,13 +15,13 @@ from stairoids_common.time import parse_time, timestamp
 from target_stairoids.api.signal_lookup import ServerClock
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup.duplicate_rules import (
-    Outcome,
     RecordAction,
     Version,
     differ,
     is_older,
 )
 from target_stairoids.dedup.order import is_before
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.dedup.record import json_value
 from target_stairoids.exceptions import ConfigError, InvalidSignalError, MessageError
 from target_stairoids.ledger import lookup, queries
@@ -176,7 +176,7 @@ class OutdatedClaims:
 
     def end(self, number: int, outcome: Outcome) -> None:
         """Let STATE pass if a claim has its outcome."""
-        if outcome is not Outcome.PENDING:
+        if EFFECTS[outcome].lets_state_pass:
             self.checkpoint.close(self._numbers.pop(number, 0))
 
     def _signal_of(self, version: Version) -> QueuedSignal | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from target_stairoids.api.client import NO_IDS, Response, ResponseKind, SignalIds
 from target_stairoids.api.signal_lookup import next_cursor
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 
 _MAX_ATTEMPTS = 8

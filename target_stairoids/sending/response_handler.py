@@ -38,7 +38,7 @@ from target_stairoids.checks import first_run
 from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.first_run import NOT_THERE, SIMILAR
 from target_stairoids.checks.stop import GRACE_SECONDS, Stop
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import ConfigError, IncompleteError
 from target_stairoids.ledger import dead_letters, lookup
 from target_stairoids.ledger.outcomes import write_outcomes

@@ -16,7 +16,7 @@ from target_stairoids.api.worker_pool import readable
 from target_stairoids.checks.first_run import NOT_CHECKED, held_back_reason
 from target_stairoids.checks.stop import GRACE_SECONDS, UNPROVED, Stop
 from target_stairoids.checks.suppression import Suppression
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import EFFECTS, Outcome
 from target_stairoids.exceptions import (
     ConfigError,
     IncompleteError,
@@ -304,7 +304,7 @@ class Run:
                 self._outcomes.recovered(signal.number, outcome)
                 continue
             self.report.count(signal.claim.stream_name, outcome, reason)
-            if outcome is not Outcome.PENDING:
+            if EFFECTS[outcome].lets_state_pass:
                 self._checkpoint.close(signal.number)
 
     # The end

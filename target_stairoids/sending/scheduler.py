@@ -34,10 +34,10 @@ from target_stairoids.dedup.duplicate_rules import (
     SEND,
     Facts,
     Latest,
-    Outcome,
     Settled,
     decide_again,
 )
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import dead_letters, queries
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.structs import OWN_CLOCK

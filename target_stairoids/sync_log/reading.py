@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.record import key_digest
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.ledger import Ledger

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from target_stairoids.cli.main import main
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.mapping.expressions.filters import FILTERS
 from target_stairoids.settings import config_schema
 from tests.support.documents import page, page_names

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from stairoids_common.time import timestamp
-from target_stairoids.dedup.duplicate_rules import Outcome, Version
+from target_stairoids.dedup.duplicate_rules import Version
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.outcomes import write_outcomes

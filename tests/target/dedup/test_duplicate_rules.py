@@ -8,11 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
-    DONE,
     SEND,
     Facts,
     Latest,
-    Outcome,
     Read,
     RecordAction,
     Settled,
@@ -24,6 +22,7 @@ from target_stairoids.dedup.duplicate_rules import (
     people_in,
     unchanged_after,
 )
+from target_stairoids.dedup.outcome import DONE, Outcome
 from tests.support.ledger_builders import (
     MONDAY,
     TUESDAY,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from target_stairoids.dedup.duplicate_rules import Outcome, people_in
+from target_stairoids.dedup.duplicate_rules import people_in
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger.ledger import Ledger
 from tests.support.ledger_builders import API, a_claim, a_version, claim, settle
 

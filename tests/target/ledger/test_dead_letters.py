@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import dead_letters
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.queries import counts

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from target_stairoids.dedup.duplicate_rules import (
     Latest,
-    Outcome,
     Settled,
     people_in,
     unchanged_after,
 )
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.exceptions import LedgerError
 from target_stairoids.ledger.dead_letters import dead_letters_of
 from target_stairoids.ledger.ledger import Ledger

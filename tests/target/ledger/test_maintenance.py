@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, select
 
 from stairoids_sandbox import Fault
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import dead_letters, lookup, maintenance
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.schema import streams

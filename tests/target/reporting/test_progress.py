@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stairoids_sandbox import Fault
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.reporting.next_steps import next_steps
 from target_stairoids.reporting.progress import LogProgress, status_line
 from target_stairoids.reporting.report import Report

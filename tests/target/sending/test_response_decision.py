@@ -9,7 +9,7 @@ import pytest
 
 from target_stairoids.api.client import Response, ResponseKind, SignalIds
 from target_stairoids.api.signal_lookup import Pages
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.sending.queue import QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
     Page,

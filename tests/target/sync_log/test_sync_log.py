@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from target_stairoids.dedup.duplicate_rules import Outcome
+from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger.outcomes import write_outcomes
 from target_stairoids.reporting.report import Report
 from target_stairoids.sync_log.tap import TapStairoidsSignals
