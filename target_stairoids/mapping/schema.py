@@ -162,25 +162,21 @@ def _odd_part(schema: Json, place: str) -> str:
         return ""
     if not isinstance(schema, Mapping):
         return f"`{place[:-1]}` is not an object"
-    types = schema.get("type", [])
+    types, properties = schema.get("type", []), schema.get("properties", {})
     if not isinstance(types, str) and not _are_texts(types):
         return f"`{place}type` is neither a text nor a list of texts"
-    parts: list[tuple[str, Json]] = []
-    if "properties" in schema:
-        if not isinstance(schema["properties"], Mapping):
-            return f"`{place}properties` is not an object"
-        parts = [
-            (f"{place}properties.{n}.", s) for n, s in schema["properties"].items()
-        ]
-        if not all(map(_is_text, schema["properties"])):
-            return f"`{place}properties` has a name that is not Unicode"
+    if not isinstance(properties, Mapping):
+        return f"`{place}properties` is not an object"
+    if not all(map(_is_text, properties)):
+        return f"`{place}properties` has a name that is not Unicode"
+    parts = [(f"{place}properties.{n}.", part) for n, part in properties.items()]
     for word in _ALTERNATIVES:
-        if not isinstance(schema.get(word, []), list):
+        if not isinstance(inner := schema.get(word, []), list):
             return f"`{place}{word}` is not a list"
-        parts += [(f"{place}{word}.", inner) for inner in schema.get(word, [])]
+        parts += [(f"{place}{word}.", part) for part in inner]
     if isinstance(items := schema.get("items"), Mapping):
         parts.append((f"{place}items.", items))
-    return next(filter(None, (_odd_part(inner, name) for name, inner in parts)), "")
+    return next(filter(None, (_odd_part(part, name) for name, part in parts)), "")
 
 
 def _unknown_key(schema: Mapping[str, Json], keys: Sequence[str]) -> str:
