@@ -7,12 +7,11 @@ about one page of an index per row, and a large one shares pages.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from target_stairoids.dedup.duplicate_rules import (
     Key,
@@ -43,7 +42,29 @@ _SEE_AGAIN = (
 )
 
 
-class _Expected(msgspec.Struct, gc=False, eq=False):
+class _Block(msgspec.Struct, frozen=True, gc=False):
+    """The database's states of the entities in one block of records."""
+
+    latest: Mapping[Key, Latest | None] = {}
+    states: Mapping[Key, list[Settled]] = {}
+
+
+class _Unwritten(msgspec.Struct, eq=False):
+    """Last states and other rows that go to the database with the next write.
+
+    `states` has the outcomes in these rows, by the record's key.
+    """
+
+    latest: dict[Key, LatestRow] = {}
+    states: dict[Key, list[Settled]] = {}
+    settled: list[SettledVersion] = []
+    seen_again: list[tuple[Any, ...]] = []
+    dead_letters: list[DeadLetter] = []
+    read_again: list[Version] = []
+    discarded: list[int] = []
+
+
+class _Signal(msgspec.Struct, gc=False, eq=False):
     """A signal in the queue, and the states that it will leave if it is accepted.
 
     Attributes:
@@ -64,11 +85,37 @@ class _Expected(msgspec.Struct, gc=False, eq=False):
     is_claimed: bool = False
 
 
+class _Expected(msgspec.Struct, eq=False):
+    """The states that signals in the queue will leave.
+
+    Attributes:
+        signals: Number -> signal.
+        last: Entity -> the last signal that is likely sent.
+        of_record: Record key -> its signals, in the order of the queue.
+    """
+
+    signals: dict[int, _Signal] = {}
+    last: dict[Key, _Signal] = {}
+    of_record: dict[Key, list[_Signal]] = {}
+
+    def remove(self, signal: _Signal) -> bool:
+        """Remove a signal; return whether it was the last one of its entity."""
+        record_key = signal.version.record_key
+        del self.signals[signal.number]
+        self.of_record[record_key].remove(signal)
+        if not self.of_record[record_key]:
+            del self.of_record[record_key]
+        if is_last := self.last.get(signal.key) is signal:
+            del self.last[signal.key]
+        return is_last
+
+
 class WriteBuffer:
     """Outcomes and dead letters that are not in the database yet.
 
-    It also knows the last states that signals in the queue will leave, and the states
-    in the database of one block of records. Lookups put the former over the latter.
+    Lookups put three layers over each other: `_Expected`, `_Unwritten` and `_Block`.
+    `know` begins a block and ends the one before. `also_know` adds the states that only
+    its mapped records ask for.
 
     Args:
         is_kept: Whether to keep them and never write, as a dry run does.
@@ -76,38 +123,32 @@ class WriteBuffer:
     Attributes:
         run: Number of the run. A dry run has none; it comes after all runs.
         claims: How many claims of earlier runs are open. Their numbers are negative.
-        size: How many rows are unwritten.
     """
 
     def __init__(self, *, is_kept: bool) -> None:
         self._is_kept = is_kept
         self.run = sys.maxsize
-        self._stored: Mapping[Key, Latest | None] = {}
-        self._stored_states: Mapping[Key, list[Settled]] = {}
-        self._latest: dict[Key, LatestRow] = {}
-        self._states: defaultdict[Key, list[Settled]] = defaultdict(list)
-        self._signals: dict[int, _Expected] = {}  # in the queue
-        self._expected: dict[Key, _Expected] = {}  # the last one that is likely sent
-        self._of_record: defaultdict[Key, list[_Expected]] = defaultdict(list)
-        self._settled: list[SettledVersion] = []
-        self._seen_again: list[tuple[Any, ...]] = []
-        self._dead_letters: list[DeadLetter] = []
-        self._read_again: list[Version] = []
-        self._discarded: list[int] = []
+        self._expected = _Expected()
+        self._unwritten = _Unwritten()
+        self._block = _Block()
         self._made: dict[int, dict[tuple[int, str], KnownMapping]] = {}
-        self.claims = self.size = 0
+        self.claims = 0
+
+    @property
+    def size(self) -> int:
+        """How many rows are to be written."""
+        latest, _, *rows = astuple(self._unwritten)
+        return 0 if self._is_kept else sum(map(len, (latest, *rows)))
 
     def know(self, latest: Mapping[Key, Latest | None]) -> None:
-        """Set the database's last states for the entities of a block of records."""
-        self._stored, self._stored_states = latest, {}
+        """Begin a block, with the database's last states of its entities."""
+        self._block = _Block(latest)
 
     def also_know(
         self, latest: Mapping[Key, Latest], states: Mapping[Key, list[Settled]]
     ) -> None:
-        """Add last states to those of a block, and set the outcomes of its states."""
-        if latest:
-            self._stored = {**self._stored, **latest}
-        self._stored_states = states
+        """Add last states to those of the block, and set the outcomes of its states."""
+        self._block = _Block({**self._block.latest, **latest}, states)
 
     # Lookups
 
@@ -120,7 +161,7 @@ class WriteBuffer:
         The arguments are those of `Ledger.changed_entities`.
         """
         same, newest = set[Key](), dict[Key, Latest]()
-        if not (self._latest or self._expected):
+        if not (self._unwritten.latest or self._expected.last):
             return same, newest
         for mapping, asked in marks.items():
             for entity, mark in asked:
@@ -137,29 +178,30 @@ class WriteBuffer:
 
     def latest(self, key: Key) -> Latest | None:
         """Return the last state of an entity of the block."""
-        return self.unwritten(key) or self._stored.get(key)
+        return self.unwritten(key) or self._block.latest.get(key)
 
     def unwritten(self, key: Key) -> Latest | None:
         """Return an entity's last state, if it is unwritten or expected."""
-        if (expected := self._expected.get(key)) is not None:
+        if (expected := self._expected.last.get(key)) is not None:
             return expected.latest
-        row = self._latest.get(key)
+        row = self._unwritten.latest.get(key)
         return None if row is None else row.latest
 
     def states(self, record_key: Key) -> list[Settled]:
         """Return the outcomes of states of a record's key of the block."""
-        expected = [its.state for its in self._of_record.get(record_key, ())]
-        stored = self._stored_states.get(record_key, ())
-        return [*stored, *self._states.get(record_key, ()), *expected]
+        stored = self._block.states.get(record_key, ())
+        expected = self._expected.of_record.get(record_key, ())
+        unwritten = self._unwritten.states.get(record_key, ())
+        return [*stored, *unwritten, *(signal.state for signal in expected)]
 
     def open_claim(self, key: Key) -> int:
         """Return the number of an earlier run's open claim; 0 if there is none."""
-        expected = self._expected.get(key)
+        expected = self._expected.last.get(key)
         return 0 if expected is None else min(expected.number, 0)
 
     def may_fail(self, key: Key) -> bool:
         """Return whether the last signal of an entity is in the queue."""
-        return key in self._expected and not self._is_kept
+        return key in self._expected.last and not self._is_kept
 
     # Changes
 
@@ -172,11 +214,12 @@ class WriteBuffer:
         self._add_outcome(version, outcome, self.run)
 
     def _add_outcome(self, version: Version, outcome: Outcome, run: int) -> None:
-        self._states[version.record_key].append(_settled(version, outcome, run))
+        state = _settled(version, outcome, run)
+        self._unwritten.states.setdefault(version.record_key, []).append(state)
         row = SettledVersion(
             version=version, outcome=outcome, run=run, is_claimed=False
         )
-        self._append(self._settled, row)
+        self._append(self._unwritten.settled, row)
 
     def put(
         self, key: Key, stream: int, after: Latest, before: Latest | None = None
@@ -185,26 +228,23 @@ class WriteBuffer:
 
         `before` is that in the database, for an entity that is not of the block.
         """
-        if (expected := self._expected.get(key)) is not None:
-            expected.latest = after
-            return
-        if (row := self._latest.get(key)) is not None:
-            row.latest = after
-            return
-        before = before or self._stored.get(key)
-        self._latest[key] = LatestRow(key, stream, after, before)
-        self.size += not self._is_kept
+        rows = self._unwritten.latest
+        if (known := self._expected.last.get(key) or rows.get(key)) is not None:
+            known.latest = after
+        else:
+            before = before or self._block.latest.get(key)
+            rows[key] = LatestRow(key, stream, after, before)
 
     def share(self, key: Key, person: Key, stream: int) -> None:
         """Move a key's last state to its person, and mark the key as shared."""
-        expected = self._expected.pop(key, None)
+        expected = self._expected.last.pop(key, None)
         last = self.latest(key)
         if last is not None and not (expected and expected.is_claimed):
             self.put(person, stream, replace(last, record_entity=key[0]))
         if expected is not None:
-            self._expected[person] = expected
-        for its in self._of_record.get(key, ()):
-            its.key = person if its.key == key else its.key
+            self._expected.last[person] = expected
+        for signal in self._expected.of_record.get(key, ()):
+            signal.key = person if signal.key == key else signal.key
         self.put(key, stream, Latest(is_shared=True, run=self.run))
 
     def see_again(
@@ -212,30 +252,29 @@ class WriteBuffer:
     ) -> None:
         """Note that the run read a state again that was sent before."""
         run = self.run
-        self._append(self._seen_again, (run, *record_key, state, content))
+        self._append(self._unwritten.seen_again, (run, *record_key, state, content))
         outcome = str(Outcome.ACCEPTED)
         again = Settled(state or b"", content, outcome, run, b"")
-        self._states[record_key].append(again)
-        for its in self._of_record.get(record_key, ()):
-            if its.state.state_digest == state:
-                its.state = replace(its.state, run=run)
+        self._unwritten.states.setdefault(record_key, []).append(again)
+        for signal in self._expected.of_record.get(record_key, ()):
+            if signal.state.state_digest == state:
+                signal.state = replace(signal.state, run=run)
 
     def add_dead_letter(self, dead_letter: DeadLetter) -> None:
         """Keep the dead letter of a record that cannot become a signal."""
-        self._append(self._dead_letters, dead_letter)
+        self._append(self._unwritten.dead_letters, dead_letter)
 
     def read_again(self, version: Version) -> None:
         """Note that the run read a state again that has a dead letter."""
-        self._append(self._read_again, version)
+        self._append(self._unwritten.read_again, version)
 
     def discard(self, dead_letter: int | None) -> None:
         """Remove a dead letter, if it is one, because a newer version was sent."""
         if dead_letter is not None:
-            self._append(self._discarded, dead_letter)
+            self._append(self._unwritten.discarded, dead_letter)
 
     def _append(self, rows: list[T], row: T) -> None:
         if not self._is_kept:
-            self.size += 1
             rows.append(row)
 
     # Signals in the queue
@@ -250,11 +289,11 @@ class WriteBuffer:
         after = latest_after(before, version, Outcome.ACCEPTED, run)
         assert after is not None  # noqa: S101 - an accepted state is the last one
         state = _settled(version, Outcome.ACCEPTED, run)
-        its = _Expected(number, version.key, version, state, before, after, after)
-        self._signals[number] = its
+        signal = _Signal(number, version.key, version, state, before, after, after)
+        self._expected.signals[number] = signal
         if is_last:
-            self._expected[version.key] = its
-        self._of_record[version.record_key].append(its)
+            self._expected.last[version.key] = signal
+        self._expected.of_record.setdefault(version.record_key, []).append(signal)
         self.claims += number < 0
 
     def remember(self, stream: int, made: dict[tuple[int, str], KnownMapping]) -> None:
@@ -266,54 +305,50 @@ class WriteBuffer:
 
         Changes of its state by later records count only if the state is the last one.
         """
-        if (its := self._signals.pop(number, None)) is None:
+        if (signal := self._expected.signals.get(number)) is None:
             return
         self.claims -= number < 0
-        version, before, key = its.version, its.before, its.key
-        of_record = self._of_record[version.record_key]
-        of_record.remove(its)
-        is_changed = EFFECTS[outcome].leaves_state and its.latest is not its.row
-        if is_changed and key not in self._latest:
-            self._latest[key] = LatestRow(key, version.stream, its.latest, its.row)
-            self.size += not self._is_kept
-        if self._expected.get(key) is its:
-            del self._expected[key]
-            if outcome is Outcome.FILTERED and its.latest.state_digest is None:
+        is_last = self._expected.remove(signal)
+        key, version, latest = signal.key, signal.version, signal.latest
+        if EFFECTS[outcome].leaves_state:
+            if latest is not signal.row:
+                row = LatestRow(key, version.stream, latest, signal.row)
+                self._unwritten.latest.setdefault(key, row)
+        elif is_last:
+            if outcome is Outcome.FILTERED and latest.state_digest is None:
                 # A later state of its row ended it. It counts as sent; otherwise the
                 # next run that reads both states would send it.
-                self._add_outcome(version, Outcome.BASELINED, its.state.run)
-                cleared = replace(its.latest, done=bool(before and before.done))
+                self._add_outcome(version, Outcome.BASELINED, signal.state.run)
+                before = signal.before
+                cleared = replace(latest, done=bool(before and before.done))
                 self.put(version.key, version.stream, cleared, before)
-            if (
-                of_record
-                and of_record[0].key == key
-                and not EFFECTS[outcome].leaves_state
-            ):
-                self._expected[key] = of_record[0]
-        if not of_record:
-            del self._of_record[version.record_key]
+            beside = self._expected.of_record.get(version.record_key)
+            if beside and beside[0].key == key:
+                self._expected.last[key] = beside[0]
 
     # Writing
 
     def write(self, transaction: Transaction) -> None:
         """Write everything."""
-        insert_settled(transaction, self._settled)
-        write_latest(transaction, self._latest.values())
-        transaction.execute(_SEE_AGAIN, self._seen_again)
-        for dead_letter in self._dead_letters:
+        rows = self._unwritten
+        insert_settled(transaction, rows.settled)
+        write_latest(transaction, rows.latest.values())
+        transaction.execute(_SEE_AGAIN, rows.seen_again)
+        for dead_letter in rows.dead_letters:
             dead_letters.add(transaction, dead_letter)
-        dead_letters.read_again(transaction, self._read_again)
-        dead_letters.discard(transaction, self._discarded)
+        dead_letters.read_again(transaction, rows.read_again)
+        dead_letters.discard(transaction, rows.discarded)
 
     def write_before(self, transaction: Transaction, claimed: dict[int, int]) -> None:
         """Write new mappings of the streams of signals that are claimed next.
 
         Write everything if the signals, each with its stream, replace unwritten states.
         """
-        known = [its for n in claimed if (its := self._signals.get(n)) is not None]
-        for its in known:
-            its.is_claimed = True
-        if any(its.key in self._latest for its in known):
+        signals = self._expected.signals
+        known = [signal for n in claimed if (signal := signals.get(n)) is not None]
+        for signal in known:
+            signal.is_claimed = True
+        if any(signal.key in self._unwritten.latest for signal in known):
             self.write(transaction)
             self.clear()
         for stream in {*claimed.values()}:
@@ -321,17 +356,7 @@ class WriteBuffer:
 
     def clear(self) -> None:
         """Forget everything that is on disk now."""
-        self.size = 0
-        for rows in (
-            self._settled,
-            self._seen_again,
-            self._dead_letters,
-            self._read_again,
-            self._discarded,
-            self._latest,
-            self._states,
-        ):
-            rows.clear()
+        self._unwritten = _Unwritten()
 
 
 def _settled(version: Version, outcome: Outcome, run: int) -> Settled:
