@@ -36,6 +36,72 @@ class Stage(Enum):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class Lookup:
+    """The search for a signal whose request had no usable response.
+
+    Attributes:
+        is_possible: Whether a list of Stairoids' signals may prove the outcome.
+        failures: How many lookups failed, or proved nothing.
+        not_before: Monotonic time; a lookup before it would be too early.
+        asked_at: Monotonic time at which this lookup asked for its first page.
+        together: Other signals that the response to this lookup decides as well.
+        pages: Pages of Stairoids' signals that this lookup has read.
+        is_doubtful: Whether one of them shows a signal that may be this one.
+        control: Id of a signal of the source that was accepted after the request. A
+            list that shows it shows all signals of the request's time.
+        shows_control: Whether one of the pages shows it.
+        control_at: Monotonic time when that signal was accepted.
+        lag: Whole seconds after which a list shows a signal, at most.
+        expires: Monotonic time after which the request of a dead run can no longer be
+            accepted.
+    """
+
+    is_possible: bool = True
+    failures: int = 0
+    not_before: float = 0.0
+    asked_at: float = 0.0
+    together: list[QueuedSignal] = field(default_factory=list)
+    pages: Pages = field(default_factory=Pages)
+    is_doubtful: bool = False
+    control: str | None = None
+    shows_control: bool = False
+    control_at: float = 0.0
+    lag: float = math.inf
+    expires: float = 0.0
+
+    def begin(self) -> None:
+        """Forget the pages of a lookup that came to its end."""
+        self.shows_control = self.is_doubtful = False
+        self.pages = Pages()
+
+    def again_at(self, due: float) -> float:
+        """Return when to repeat it: not before it may prove the outcome.
+
+        In whole seconds, so that one lookup serves many.
+        """
+        if due < self.proves_from < math.inf:
+            return self.proves_from
+        self.failures += 1
+        return math.ceil(due)
+
+    def has_control(self, ids: Collection[str]) -> bool:
+        """Return whether a list shows the control, and so every older signal."""
+        if self.control not in ids:
+            return False
+        self.lag = min(self.lag, math.ceil(time.monotonic() - self.control_at))
+        return self.asked_at >= self.proves_from
+
+    @property
+    def proves_from(self) -> float:
+        """Monotonic time from which a list that shows the control proves the outcome.
+
+        The request of a dead run may have been accepted after the control. A list shows
+        it at most as late as it showed the control. Infinity before it showed that.
+        """
+        return self.expires + (0 if self.control_at >= self.expires else self.lag)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class QueuedSignal:
     """One signal in the queue.
 
@@ -47,23 +113,11 @@ class QueuedSignal:
         decided_on: As for `decide_again`.
         before: Its claim before the last attempt.
         accepted_before: How many signals were accepted before its first request.
-        lookups: How many lookups failed.
         yields: How often it gave way to another run's claim.
-        not_before: Monotonic time; a lookup before it would be too early.
-        asked_at: Monotonic time at which this lookup asked for its first page.
-        together: Other lookups that the response to this one decides as well.
         claimed: Monotonic time of the claim; infinity for the claim of a dead run.
         is_unclear: Whether a request may have been accepted without a response.
         why_not_again: Why it must not be sent again, if its request was not accepted.
         is_outdated: Whether it is filtered instead of sent again.
-        control: Id of a signal of the source that was accepted after that request. A
-            list that shows it shows all signals of that request's time.
-        control_at: Monotonic time when that signal was accepted.
-        lag: Whole seconds after which a list shows a signal, at most.
-        expires: Monotonic time after which the request of a dead run can no longer be
-            accepted.
-        is_doubtful: Whether a page of this lookup shows a signal that may be this one.
-        pages: Pages of Stairoids' signals that this lookup has read.
     """
 
     number: int
@@ -80,23 +134,12 @@ class QueuedSignal:
     attempts: int = 0
     before: Claim | None = None
     accepted_before: int = 0
-    lookups: int = 0
     yields: int = 0
-    not_before: float = 0.0
-    asked_at: float = 0.0
-    together: list[QueuedSignal] = field(default_factory=list)
     claimed: float = math.inf
     is_unclear: bool = False
-    may_look_up: bool = True
     why_not_again: str = ""
     is_outdated: bool = False
-    control: str | None = None
-    control_at: float = 0.0
-    lag: float = math.inf
-    expires: float = 0.0
-    shows_control: bool = False
-    is_doubtful: bool = False
-    pages: Pages = field(default_factory=Pages)
+    lookup: Lookup = field(default_factory=Lookup)
     blockers: int = 0
     followers: list[QueuedSignal] = field(default_factory=list)
 
@@ -116,30 +159,14 @@ class QueuedSignal:
         is_first = self.stage is Stage.CLAIM and self.attempts > 0
         return self.is_unclear or self.stage is Stage.LOOK_UP or is_first
 
-    def has_control(self, ids: Collection[str]) -> bool:
-        """Return whether a list shows the control, and so every older signal."""
-        if self.control not in ids:
-            return False
-        self.lag = min(self.lag, math.ceil(time.monotonic() - self.control_at))
-        return self.asked_at >= self.proves_from
-
-    @property
-    def proves_from(self) -> float:
-        """Monotonic time from which a list that shows the control proves the outcome.
-
-        The request of a dead run may have been accepted after the control. A list shows
-        it at most as late as it showed the control. Infinity before it showed that.
-        """
-        return self.expires + (0 if self.control_at >= self.expires else self.lag)
-
     @property
     def page(self) -> tuple[str, str | None]:
         """The page that its lookup reads next: source and cursor."""
-        return self.source, next(reversed(self.pages.cursors), None)
+        return self.source, next(reversed(self.lookup.pages.cursors), None)
 
     def take_together(self) -> list[QueuedSignal]:
         """Return this signal and those that share its lookup, and end the sharing."""
-        others, self.together = self.together, []
+        others, self.lookup.together = self.lookup.together, []
         return [self, *others]
 
     def take_back(self) -> None:
@@ -150,11 +177,6 @@ class QueuedSignal:
             self.stage = Stage.SEND  # claimed, and certainly not sent
             self.attempts -= 1
             self.claim = self.before or self.claim
-
-    def begin_lookup(self) -> None:
-        """Forget the pages of a lookup that came to its end."""
-        self.shows_control = self.is_doubtful = False
-        self.pages = Pages()
 
 
 def pair_of(signal: QueuedSignal) -> tuple[str, str]:
@@ -298,27 +320,27 @@ class SendQueue:
         self._ready.extendleft(reversed(due))
         while self._ready:
             signal = self._ready.popleft()
-            if signal.not_before > now:
-                self.wait_until(signal, signal.not_before)
+            if signal.lookup.not_before > now:
+                self.wait_until(signal, signal.lookup.not_before)
             elif signal.number in self.unfinished:  # not if it was dropped
                 return signal
         return None
 
-    def gather(self, lookup: QueuedSignal, now: float) -> None:
+    def gather(self, first: QueuedSignal, now: float) -> None:
         """Let a lookup serve all others that may read the same page now."""
-        lookup.together = [
+        together = first.lookup.together = [
             signal
             for signal in self._ready
             if signal.stage is Stage.LOOK_UP
-            and signal.may_look_up
-            and signal.not_before <= now
-            and signal.page == lookup.page
+            and signal.lookup.is_possible
+            and signal.lookup.not_before <= now
+            and signal.page == first.page
             and signal.number in self.unfinished
         ]
-        taken = {lookup, *lookup.together}
+        taken = {first, *together}
         self._ready = deque(signal for signal in self._ready if signal not in taken)
-        for signal in taken:
-            signal.asked_at = signal.asked_at if signal.pages.cursors else now
+        for lookup in (signal.lookup for signal in taken):
+            lookup.asked_at = lookup.asked_at if lookup.pages.cursors else now
 
     def put_back(self, signal: QueuedSignal) -> None:
         """Let a signal go on as soon as possible."""

@@ -34,7 +34,13 @@ from target_stairoids.mapping.schema import schema_from
 from target_stairoids.mapping.signal import names_in
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import Decided, Identity
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
+from target_stairoids.sending.queue import (
+    Lookup,
+    QueuedSignal,
+    SendQueue,
+    Stage,
+    lanes_of,
+)
 from target_stairoids.sending.record_decision import MappedRecord
 from target_stairoids.settings import Settings
 
@@ -66,11 +72,12 @@ class Recovery:
             lookup_delay=self.settings.request_timeout_seconds + delay,
             longest_wait=self.longest_wait,
         )
-        signal.expires = signal.not_before - delay
+        its = signal.lookup
+        its.expires = its.not_before - delay
         known = self._newest.get(signal.source)
         if known and known.until > self._end_of(claim):
-            signal.control, signal.control_at = known.signal_id, signal.expires
-        signal.may_look_up = not (hold := self._why_held(claim))
+            its.control, its.control_at = known.signal_id, its.expires
+        its.is_possible = not (hold := self._why_held(claim))
         signal.why_not_again = hold or self._why_not_again(claim)
         self.unclear[signal.number] = signal
         return signal
@@ -233,7 +240,7 @@ def recovered_signal(
         lanes=lanes_of(claim.version, account, contact),
         stage=Stage.LOOK_UP,
         # In whole seconds, so that one lookup serves many.
-        not_before=math.ceil(time.monotonic() + max(0.0, wait)),
+        lookup=Lookup(not_before=math.ceil(time.monotonic() + max(0.0, wait))),
         recovered=True,
         is_unclear=True,
         attempts=claim.attempts,

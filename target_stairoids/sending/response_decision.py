@@ -153,7 +153,7 @@ def _decide_page(
     """
     page, cursor = policy.page, next_cursor(response)
     is_last_try = signal.attempts >= _MAX_ATTEMPTS
-    is_last_lookup = signal.lookups + 1 >= _MAX_ATTEMPTS
+    is_last_lookup = signal.lookup.failures + 1 >= _MAX_ATTEMPTS
     # Before the first accepted signal, the list of another service proves nothing.
     unproved = (
         ResponseAction.GIVE_UP
@@ -167,18 +167,18 @@ def _decide_page(
             ResponseAction.ACCEPT, Stage.LOOK_UP, ids=SignalIds(page.found_id)
         )
     if cursor is not None and not page.is_last:
-        if signal.pages.repeat(cursor, page.end):
+        if signal.lookup.pages.repeat(cursor, page.end):
             return ResponseDecision(unproved, Stage.LOOK_UP)
         return ResponseDecision(
             ResponseAction.READ_ON, Stage.LOOK_UP, cursor=cursor, end=page.end
         )
-    if page.is_doubtful or signal.is_doubtful:
+    if page.is_doubtful or signal.lookup.is_doubtful:
         action = unproved if is_last_lookup else ResponseAction.LOOK_AGAIN
     elif signal.why_not_again:
         action = ResponseAction.GIVE_UP
-    elif page.shows_control or signal.shows_control:
+    elif page.shows_control or signal.lookup.shows_control:
         action = ResponseAction.GIVE_UP if is_last_try else ResponseAction.SEND_AGAIN
-    elif signal.control is not None and not is_last_lookup:  # the list lags
+    elif signal.lookup.control is not None and not is_last_lookup:  # the list lags
         action = ResponseAction.LOOK_AGAIN
     else:
         action = ResponseAction.GIVE_UP if is_last_try else ResponseAction.WAIT
@@ -194,7 +194,7 @@ def _retry(
     It fails alone if others were accepted since its first request. After an unclear
     request, a lookup comes first.
     """
-    lookups = signal.lookups + (signal.stage is Stage.LOOK_UP)
+    lookups = signal.lookup.failures + (signal.stage is Stage.LOOK_UP)
     is_last = max(signal.attempts, lookups) >= _MAX_ATTEMPTS and not is_unclear
     is_alone = policy.accepted > signal.accepted_before
     return ResponseDecision(

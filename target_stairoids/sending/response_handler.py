@@ -6,7 +6,6 @@ The outcome of a response is decided by `response_decision.decide`.
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -136,7 +135,7 @@ class ResponseHandler:
             case ResponseAction.GIVE_UP:
                 self._give_up(transaction, signal, decision.outcome, response)
             case ResponseAction.RETRY:
-                tries = max(signal.attempts, signal.lookups)
+                tries = max(signal.attempts, signal.lookup.failures)
                 wait = max(decision.delay, pause_of(tries + 1))
                 self.queue.wait_until(signal, now + wait)
                 if signal.stage is Stage.CLAIM:  # its source was not checked
@@ -150,7 +149,7 @@ class ResponseHandler:
             case ResponseAction.STOP:
                 self.stop.set(refusal(response, self.settings.api_url))
             case _:
-                pause = decision.delay + pause_of(signal.lookups + 2)
+                pause = decision.delay + pause_of(signal.lookup.failures + 2)
                 self._go_on(signal, decision, now + pause)
         return decision
 
@@ -167,14 +166,15 @@ class ResponseHandler:
         )
         decision = decide(signal, response, policy)
         if page is not None:
-            signal.is_doubtful |= page.is_doubtful
-            signal.shows_control |= page.shows_control
+            signal.lookup.is_doubtful |= page.is_doubtful
+            signal.lookup.shows_control |= page.shows_control
         if decision.is_unclear:  # so it was no lookup
             self._note(signal, "requests")
-            signal.is_unclear, signal.control, signal.lookups = True, None, 0
+            signal.is_unclear = True
+            signal.lookup.control, signal.lookup.failures = None, 0
             self.unclear[signal.number] = signal
         elif decision.is_failure and signal.stage is Stage.LOOK_UP:
-            signal.lookups += 1
+            signal.lookup.failures += 1
         signal.stage = decision.stage
         return decision
 
@@ -233,7 +233,7 @@ class ResponseHandler:
         return Page(
             found_id=equal[others] if others < len(equal) else None,
             is_doubtful=bool(found),
-            shows_control=signal.has_control(later),
+            shows_control=signal.lookup.has_control(later),
             is_last=ends_before(signals, since),
             end=end_of(signals),
         )
@@ -243,18 +243,14 @@ class ResponseHandler:
     ) -> None:
         """Take the next step of a lookup, which is over unless it has more pages."""
         if decision.action is ResponseAction.READ_ON:
-            signal.pages.add(decision.cursor, decision.end)
+            signal.lookup.pages.add(decision.cursor, decision.end)
             self.queue.put_back(signal)
             return
-        signal.begin_lookup()
+        signal.lookup.begin()
         if decision.action is ResponseAction.WAIT:
             self.waiting[signal.number] = signal
         elif decision.action is ResponseAction.LOOK_AGAIN:
-            # Not before it may prove the outcome. In whole seconds, to serve many.
-            is_early = due < signal.proves_from < math.inf
-            signal.lookups += not is_early
-            due = signal.proves_from if is_early else math.ceil(due)
-            self.queue.wait_until(signal, due)
+            self.queue.wait_until(signal, signal.lookup.again_at(due))
         else:
             self._note(signal, "sent_again")
             self.unclear.pop(signal.number, None)
@@ -268,13 +264,13 @@ class ResponseHandler:
         is_new = accepted.stage is not Stage.LOOK_UP
         for signal in list(self.unclear.values()):
             waits = signal.number in self.waiting
-            is_first = signal.control is None or waits
+            is_first = signal.lookup.control is None or waits
             is_control = is_new and is_first and signal.source == accepted.source
             if is_control:
-                signal.control, signal.control_at = control, now
+                signal.lookup.control, signal.lookup.control_at = control, now
             if waits and (is_control or not self.accepted):
                 del self.waiting[signal.number]
-                signal.lookups = 0
+                signal.lookup.failures = 0
                 self.queue.wait_until(signal, now + self.settings.verify_delay_seconds)
 
     def _note(self, signal: QueuedSignal, counter: str) -> None:

@@ -265,7 +265,7 @@ class Scheduler:
         while len(taken) < slots and self.stop.reason is None:
             if (signal := self.queue.take(now)) is None:
                 break
-            if not signal.may_look_up:
+            if not signal.lookup.is_possible:
                 self.responses.leave_to_person(transaction, signal)
                 continue
             is_new = signal.stage is Stage.CLAIM

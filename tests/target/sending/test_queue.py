@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from target_stairoids.api.signal_lookup import Pages
-from target_stairoids.sending.queue import QueuedSignal, SendQueue, Stage, lanes_of
+from target_stairoids.sending.queue import (
+    Lookup,
+    QueuedSignal,
+    SendQueue,
+    Stage,
+    lanes_of,
+)
 from tests.support.ledger_builders import a_claim, a_version
 
 if TYPE_CHECKING:
@@ -158,15 +164,15 @@ def test_signals_that_are_due_go_first_in_the_order_of_their_times() -> None:
 
 
 def test_lookup_serves_all_others_that_may_read_its_page_now() -> None:
-    lookup: dict[str, Any] = {"stage": Stage.LOOK_UP}
+    stage = Stage.LOOK_UP
     signals = [
-        a_signal(1, **lookup),
-        a_signal(2, **lookup),
-        a_signal(3, **lookup, pages=Pages(["next"])),
-        a_signal(4, **lookup, not_before=11),
-        a_signal(5, **lookup, may_look_up=False),
+        a_signal(1, stage=stage),
+        a_signal(2, stage=stage),
+        a_signal(3, stage=stage, lookup=Lookup(pages=Pages(["next"]))),
+        a_signal(4, stage=stage, lookup=Lookup(not_before=11)),
+        a_signal(5, stage=stage, lookup=Lookup(is_possible=False)),
         a_signal(6),
-        a_signal(7, **lookup),
+        a_signal(7, stage=stage),
     ]
     signals[6].source = "another"
     queue = a_queue(*signals)
@@ -194,11 +200,10 @@ def test_page_that_shows_the_control_proves_the_outcome_once_it_is_complete(
 ) -> None:
     """The list shows the control after 40 s."""
     monkeypatch.setattr(time, "monotonic", lambda: control_at + 40)
-    signal = a_signal(-1, control="c", control_at=control_at, expires=20)
-    signal.asked_at = asked_at
+    lookup = Lookup(control="c", control_at=control_at, expires=20, asked_at=asked_at)
 
-    assert signal.has_control({"c"}) is proves
-    assert not signal.has_control({"d"})
+    assert lookup.has_control({"c"}) is proves
+    assert not lookup.has_control({"d"})
 
 
 def test_new_signal_waits_for_all_left_over_claims_about_its_company() -> None:

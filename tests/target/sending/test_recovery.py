@@ -62,7 +62,7 @@ def test_recovered_signal_is_looked_up_once_its_request_cannot_be_accepted(
         left, -1, now=datetime.now(UTC), lookup_delay=100, longest_wait=50
     )
 
-    assert signal.not_before - time.monotonic() == pytest.approx(wait, abs=10)
+    assert signal.lookup.not_before - time.monotonic() == pytest.approx(wait, abs=10)
 
 
 def test_recovered_signal_continues_from_its_claim() -> None:

@@ -10,7 +10,7 @@ import pytest
 from target_stairoids.api.client import Response, ResponseKind, SignalIds
 from target_stairoids.api.signal_lookup import Pages
 from target_stairoids.dedup.outcome import Outcome
-from target_stairoids.sending.queue import QueuedSignal, Stage
+from target_stairoids.sending.queue import Lookup, QueuedSignal, Stage
 from target_stairoids.sending.response_decision import (
     Page,
     Policy,
@@ -33,9 +33,8 @@ LISTED = {
 }
 
 
-def a_signal(stage: Stage, **more: Any) -> QueuedSignal:
+def a_signal(stage: Stage, attempts: int = 1, **lookup: Any) -> QueuedSignal:
     body = b'{"type":"trial","source":"test","contact":{"email":"jo@acme.com"}}'
-    fields = {"attempts": 1, "accepted_before": 2, **more}
     return QueuedSignal(
         number=1,
         claim=a_claim(a_version(), request=body),
@@ -43,7 +42,9 @@ def a_signal(stage: Stage, **more: Any) -> QueuedSignal:
         send="on_change",
         lanes=(),
         stage=stage,
-        **fields,
+        attempts=attempts,
+        accepted_before=2,
+        lookup=Lookup(**lookup),
     )
 
 
@@ -154,7 +155,7 @@ def test_decision_on_a_lookup_without_a_page(
 
 LATER: dict[str, Any] = {"control": "sig_9"}
 TRIES: dict[str, Any] = {"attempts": 8}
-LOOKUPS: dict[str, Any] = {"lookups": 7}
+LOOKUPS: dict[str, Any] = {"failures": 7}
 
 
 @pytest.mark.parametrize("found", [REJECTED, FORBIDDEN, NO_METHOD, page("no signal")])
@@ -330,7 +331,7 @@ def test_retries_end_after_eight_attempts_if_other_signals_are_accepted(
     outcome: str | None,
 ) -> None:
     attempts, lookups = counts
-    signal = a_signal(stage, attempts=attempts, lookups=lookups)
+    signal = a_signal(stage, attempts=attempts, failures=lookups)
 
     decision = decide(signal, found, policy)
 
