@@ -38,10 +38,10 @@ def apply_opt_outs(
             rows.append((item, _row_of(item)))
         except InvalidSignalError as invalid:
             item.add_draft(Draft(Outcome.INVALID, invalid.reason))
-            decided.append(item)
         except MessageError:
             rest.append(item)
             break
+        decided.append(item)
     if rows:
         effects = suppression.by_data.apply([row for _, row in rows])
         for (item, _), effect in zip(rows, effects, strict=True):
@@ -49,7 +49,6 @@ def apply_opt_outs(
             if effect is Effect.ABSENT:
                 reason = item.why_filtered or "deleted at its source"
             item.add_draft(Draft(Outcome.FILTERED, reason))
-            decided.append(item)
     return rest, decided
 
 

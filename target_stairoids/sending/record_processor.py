@@ -14,12 +14,14 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from stairoids_common.text import as_code
+from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
 from target_stairoids.dedup.duplicate_rules import Key, Latest, Version, people_in
 from target_stairoids.dedup.outcome import EFFECTS, Outcome
-from target_stairoids.exceptions import MessageError, MissingKeyError
+from target_stairoids.exceptions import ConfigError, MessageError, MissingKeyError
 from target_stairoids.ledger import queries
 from target_stairoids.ledger.dead_letters import read_order_in
 from target_stairoids.ledger.ledger import Ledger
@@ -28,7 +30,7 @@ from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.sending.checkpoint import Checkpoint
 from target_stairoids.sending.identity import SettledRecord
 from target_stairoids.sending.observer import Observer
-from target_stairoids.sending.opt_outs import apply_opt_outs, mark_suppressed
+from target_stairoids.sending.opt_outs import Items, apply_opt_outs, mark_suppressed
 from target_stairoids.sending.record_decision import (
     DEAD_LETTER_FIELD,
     FOREIGN,
@@ -43,6 +45,7 @@ from target_stairoids.sending.streams import Stream, Streams
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # records
+_NOT_READ = "people who opted out are not known"
 
 
 @dataclass(eq=False)
@@ -61,6 +64,7 @@ class RecordProcessor:
     def __post_init__(self) -> None:
         self._block: list[MappedRecord | str] = []
         self._has_held = self._has_opt_outs = False
+        self._unread = CircuitBreaker[MappedRecord]()
         self._awaited = 0  # the place before the first stream, which holds STATE back
         self.baselined: set[tuple[str, str]] = set()
         suppressed = self.suppression.by_settings.digest
@@ -125,9 +129,7 @@ class RecordProcessor:
             return
         items, self._block = self._block, []
         if self._has_opt_outs:
-            items, opt_outs = apply_opt_outs(items, self.suppression)
-            for opt_out in opt_outs:
-                self.outcomes.end_opt_out(opt_out)
+            items = self._without_opt_outs(items)
         if has_data := not self.suppression.by_data.is_empty():
             mark_suppressed(items, self.suppression)
         changed = self._changed_in(items)
@@ -139,6 +141,28 @@ class RecordProcessor:
             self.ledger.flush()
         if broken:
             raise broken
+
+    def _without_opt_outs(self, items: Items) -> Items:
+        """Apply the opt-outs. Stop if so few are valid that others may get signals."""
+        items, opt_outs = apply_opt_outs(items, self.suppression)
+        unread = ""
+        for opt_out in opt_outs:
+            self.outcomes.end_opt_out(opt_out)
+            name = opt_out.stream.schema.name
+            if opt_out.draft.outcome is not Outcome.INVALID:
+                self._unread.accepted(name)
+            elif self._unread.rejected(name, opt_out):
+                unread = name
+        if not unread:
+            return items
+        for item in items:
+            if not isinstance(item, str):
+                self.outcomes.records.count(item, Outcome.PENDING, _NOT_READ)
+        raise ConfigError(
+            f"Stream {as_code(unread)}: nearly all its opt-outs are invalid, so "
+            "signals could reach people who opted out. Correct `suppress` in the "
+            "mapping, or leave rows without an address out by `when`, and run again."
+        )
 
     def _changed_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
         """Return the keys that need a decision, with their last states.

@@ -337,6 +337,38 @@ def test_opt_out_without_address_and_domain_is_a_dead_letter(
     assert "suppress: neither an email address nor a domain" in reasons(run)
 
 
+@pytest.mark.parametrize("first", [0, 300])
+def test_run_stops_before_its_signals_if_no_opt_out_can_be_read(
+    sandbox: Sandbox, target: TargetUnderTest, first: int
+) -> None:
+    valid = opt_outs(*(f"u{n}@birch.com" for n in range(first)))
+    unread = opt_outs(*["phone only"] * (25 if not first else 200), first=1 + first)
+    trials = [a_schema(), a_record(1), a_state()]
+
+    run = target.run(*valid, *unread, *trials)
+    again = target.run(*valid, *unread, *trials)
+    target.config["signals"] = [OPT_OUTS | {"when": "'@' in email"}, TRIALS]
+    corrected = target.run(*valid, *unread, *trials)
+
+    assert (run.exit_code, again.exit_code) == (1, 1)
+    assert "nearly all its opt-outs are invalid" in run.error
+    assert (run.states, again.states) == ([], [])
+    assert run.outcomes["pending"] == 1
+    assert corrected.exit_code == 0
+    assert len(sandbox.signals) == 1
+
+
+def test_run_goes_on_if_some_opt_outs_cannot_be_read(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    mixed = opt_outs(*["phone only"] * 20, "u1@birch.com", *["phone only"] * 150)
+
+    run = target.run(*mixed, a_schema(), a_record(1))
+
+    assert run.exit_code == 0
+    assert len(sandbox.signals) == 1
+
+
 def test_corrected_opt_out_that_was_a_dead_letter_is_replayed(
     target: TargetUnderTest,
 ) -> None:
