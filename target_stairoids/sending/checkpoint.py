@@ -108,11 +108,13 @@ class OpenRecords:
         self.identity = Identity(self.ledger.buffer)
         self.closing = Closing(self.ledger, self.queue.lanes)
 
-    def count(self, record: MappedRecord, outcome: Outcome, reason: str) -> None:
-        """Count a record that ends at once."""
-        self.report.signals += 1
+    def count(
+        self, record: MappedRecord, outcome: Outcome, reason: str, request: bytes = b""
+    ) -> None:
+        """Count the outcome of a record; `wait` has counted the signals that wait."""
+        self.report.signals += not record.number
         self.report.count(record.stream.schema.name, outcome, reason)
-        self.observe(record, outcome, reason)
+        self.observe(record, outcome, reason, request)
 
     def wait(self, record: MappedRecord) -> None:
         """Keep STATE before a record."""
@@ -148,7 +150,6 @@ class OpenRecords:
         self.note_repeat(record, outcome)
         if outcome in {Outcome.PENDING, Outcome.BASELINED}:
             self.identity.others.discard(record.key)  # no check counts it now
-        self.report.signals += not record.number  # else counted when it began to wait
         if record.signal is not None:
             self.drop(record.signal)
         elif record.number:
@@ -156,8 +157,7 @@ class OpenRecords:
         if record.number and EFFECTS[outcome].lets_state_pass:
             self.checkpoint.close(record.number)
         request = record.draft.request if outcome is Outcome.WOULD_SEND else b""
-        self.report.count(record.stream.schema.name, outcome, reason)
-        self.observe(record, outcome, reason, request)
+        self.count(record, outcome, reason, request)
 
     def drop(self, signal: QueuedSignal) -> None:
         """Take a signal out of the queue. It is pending."""
