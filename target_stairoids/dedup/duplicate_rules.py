@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, IntEnum, auto
 from hashlib import blake2b
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -22,18 +22,15 @@ from target_stairoids.dedup.order import (
 )
 from target_stairoids.dedup.outcome import DONE, Outcome
 
+_State = TypeVar("_State", bound="State")
 #: Entity digest and name of the mapping: the ledger's key for a kind of signal.
 Key = tuple[bytes, str]
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One state of an entity under one mapping.
+class State(msgspec.Struct, frozen=True, gc=False):
+    """One state of an entity.
 
     Attributes:
-        key: Digest of the entity, and name of the mapping. The entity is the record's
-            key, or a person if several people share that key.
-        record_key: Like `key`, but the entity is always the record's key.
-        stream: Number of the stream in the ledger.
         state_digest: Digest of the record.
         content_digest: Digest of the signal; None while unknown.
         bookmark_value: As `order.bookmark_value` returns it.
@@ -44,11 +41,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         read_order: As `order.read_order` returns it. A dead letter keeps it.
     """
 
-    key: Key
-    record_key: Key
-    stream: int
-    state_digest: bytes
-    mapping_digest: bytes
+    state_digest: bytes | None = None
     content_digest: bytes | None = None
     bookmark_value: str | None = None
     source_digest: bytes | None = None
@@ -57,6 +50,23 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     domain: bytes | None = None
     has_null_key: bool = False
     read_order: int = 0
+
+
+class Version(State, frozen=True, kw_only=True, gc=False):
+    """A state of an entity under one mapping, as a record has it.
+
+    Attributes:
+        key: Digest of the entity, and name of the mapping. The entity is the record's
+            key, or a person if several people share that key.
+        record_key: Like `key`, but the entity is always the record's key.
+        stream: Number of the stream in the ledger.
+    """
+
+    key: Key
+    record_key: Key
+    stream: int
+    state_digest: bytes
+    mapping_digest: bytes
 
     @property
     def mapping(self) -> str:
@@ -69,40 +79,26 @@ class Version(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return run_of(self.read_order)
 
 
-class Latest(msgspec.Struct, frozen=True, gc=False):
+class Latest(State, frozen=True, gc=False):
     """The state of an entity that was sent last under one mapping.
 
-    The ledger has a column for each attribute, in this order.
+    The ledger has a column for each attribute. The state digest is None if a later
+    state was filtered, or if the key is shared. The content digest is None also if no
+    signal was sent.
 
     Attributes:
-        state_digest: None if a later state was filtered, or if the key is shared.
-        content_digest: Of the last signal; None also if no signal was sent.
         run: The run in which it was sent.
-        read_order: As for a version.
         done: Whether a signal of the entity was ever sent, or kept back on purpose.
         is_shared: Whether several people share the key. Each is an entity then.
         is_several: Whether several rows about one person have the key.
         record_entity: The digest of the shared key, if the entity is a person.
-        has_null_key: As for a version.
     """
 
-    state_digest: bytes | None = None
-    content_digest: bytes | None = None
-    bookmark_value: str | None = None
-    done: bool = False
-    source_digest: bytes | None = None
-    text_digest: bytes | None = None
-    email: bytes | None = None
-    domain: bytes | None = None
     run: int = 0
-    read_order: int = 0
+    done: bool = False
     is_shared: bool = False
     is_several: bool = False
     record_entity: bytes | None = None
-    has_null_key: bool = False
-
-
-State = TypeVar("State", Version, Latest)
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -295,25 +291,13 @@ def decide_again(version: Version, facts: Facts, decided_on: tuple[int, int]) ->
     return SEND
 
 
-class Person(Protocol):
-    """A person, as a version, a last state or a dead letter has it."""
-
-    @property
-    def email(self) -> bytes | None:
-        """Digest of the address; None if it is unknown."""
-
-    @property
-    def domain(self) -> bytes | None:
-        """Digest of the company's domain; None if it is unknown."""
-
-
-def differ(one: Person, other: Person) -> bool:
+def differ(one: State, other: State) -> bool:
     """Return whether two states are certainly about different people."""
     pairs = (one.email, other.email), (one.domain, other.domain)
     return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
-def people_in(state: Version | Latest, record_key: Key) -> list[Key]:
+def people_in(state: State, record_key: Key) -> list[Key]:
     """Return the entities of a person on a shared key: by email, and by domain."""
     entity, mapping = record_key
     return [
@@ -381,17 +365,28 @@ def latest_after(
         state_digest=version.state_digest,
         content_digest=version.content_digest,
         bookmark_value=version.bookmark_value,
-        done=done,
         source_digest=version.source_digest,
         text_digest=version.text_digest,
         email=version.email,
         domain=version.domain,
-        run=run,
+        has_null_key=version.has_null_key,
         read_order=version.read_order,
+        run=run,
+        done=done,
         is_several=bool(before and before.is_several),
         record_entity=record_entity,
-        has_null_key=version.has_null_key,
     )
+
+
+def is_replaced(state: State, other: State) -> bool:
+    """Return whether a state of a record is older than another one.
+
+    Without an order of their bookmark values, the one that was read first is older.
+    """
+    mine, last = state.bookmark_value, other.bookmark_value
+    is_newer = is_before(last, mine)
+    is_first = state.read_order < other.read_order
+    return is_before(mine, last) or (is_first and not is_newer)
 
 
 def is_older(version: Version, latest: Latest) -> bool:
@@ -416,7 +411,7 @@ def unchanged_after(before: Latest, version: Version) -> Latest:
     )
 
 
-def filled_in(state: State, other: Version | Latest) -> State:
+def filled_in(state: _State, other: State) -> _State:
     """Return a state with the unknown half of its person filled in."""
     email = state.email or other.email
     return replace(state, email=email, domain=state.domain or other.domain)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 from target_stairoids.mapping.schema import LOG_POSITIONS, StreamSchema
 
@@ -116,26 +116,3 @@ def is_before(one: str | None, other: str | None) -> bool:
     if one[0] == "n":
         return Decimal(one[1:]) < Decimal(other[1:])
     return one < other
-
-
-class Ordered(Protocol):
-    """A state of a record, as a version, a last state or a dead letter has it."""
-
-    @property
-    def bookmark_value(self) -> str | None:
-        """Its value of the bookmark column, or its position in a log."""
-
-    @property
-    def read_order(self) -> int:
-        """Its place among all records that runs have read."""
-
-
-def is_replaced(state: Ordered, other: Ordered) -> bool:
-    """Return whether a state of a record is older than another one.
-
-    Without an order of their bookmark values, the one that was read first is older.
-    """
-    mine, last = state.bookmark_value, other.bookmark_value
-    is_newer = is_before(last, mine)
-    is_first = state.read_order < other.read_order
-    return is_before(mine, last) or (is_first and not is_newer)

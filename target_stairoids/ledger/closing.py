@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Container
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from target_stairoids.dedup.duplicate_rules import Key, Latest, differ
+from target_stairoids.dedup.duplicate_rules import (
+    Key,
+    Latest,
+    State,
+    differ,
+    is_replaced,
+)
 from target_stairoids.dedup.order import (
     are_ordered,
     is_before,
     is_log_position,
-    is_replaced,
 )
 from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.ledger import lookup
@@ -27,19 +32,18 @@ from target_stairoids.ledger.transaction import Transaction
 if TYPE_CHECKING:
     from target_stairoids.ledger.ledger import Ledger
 
+_COLUMNS = (
+    *("id", "attempts", "outcome", "reason", "state_digest", "bookmark_value"),
+    *("read_order", "email", "domain"),
+)
 _DELETE = f"DELETE FROM {dead_letters.name} WHERE id = ?"  # noqa: S608 - names of our own table
 
 
-class _DeadLetter(NamedTuple):
+class _DeadLetter(State, frozen=True, kw_only=True):
     id: int
     attempts: int
-    state_digest: bytes
     outcome: str
     reason: str
-    bookmark_value: str | None
-    read_order: int
-    email: bytes | None
-    domain: bytes | None
 
     @property
     def person(self) -> bytes | None:
@@ -108,7 +112,9 @@ class Closing:
             found = _of_keys(transaction, ended)
             latest = lookup.latest_of(transaction.connection, ended)
             for key, its in ended.items():
-                failed = (of for of in found[key] if of[:2] not in self._before)
+                failed = (
+                    of for of in found[key] if (of.id, of.attempts) not in self._before
+                )
                 its.failed |= {of.person for of in failed}
             old = [
                 (of.id,)
@@ -138,12 +144,13 @@ def _of_keys(
 ) -> defaultdict[Key, list[_DeadLetter]]:
     """Return the dead letters of the records with some keys."""
     found: defaultdict[Key, list[_DeadLetter]] = defaultdict(list)
-    of, columns = dead_letters.c.entity, ("entity", "mapping", *_DeadLetter._fields)
+    of, columns = dead_letters.c.entity, ("entity", "mapping", *_COLUMNS)
     entities = {entity for entity, _ in keys}
     for entity, mapping, *row in lookup.rows_in(
         transaction.connection, of, columns, entities
     ):
-        found[entity, mapping].append(_DeadLetter(*row))
+        its = dict(zip(_COLUMNS, row, strict=True))
+        found[entity, mapping].append(_DeadLetter(**its))
     return found
 
 

@@ -21,7 +21,9 @@ Row = tuple[Any, ...]
 _SETTLE = lookup.upsert_text(  # a known id stays known
     settled, signal_id=f"COALESCE(excluded.signal_id, {settled.name}.signal_id)"
 )
-_SET_LATEST = lookup.upsert_text(latest)
+_SET_LATEST = lookup.upsert_text(
+    latest, ("entity", "mapping", "stream", *Latest.__struct_fields__)
+)
 #: The state digest and bookmark value to replace; NULL for none.
 _IS_SAME = f"{latest.name}.state_digest IS ? AND {latest.name}.bookmark_value IS ?"
 _REPLACE_LATEST = f"{_SET_LATEST} WHERE {_IS_SAME}"

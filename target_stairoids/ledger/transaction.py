@@ -17,8 +17,8 @@ from stairoids_common.time import timestamp
 from target_stairoids.dedup.duplicate_rules import (
     Key,
     Latest,
-    Person,
     Settled,
+    State,
     Version,
     differ,
 )
@@ -341,7 +341,7 @@ class Transaction:
         return int(self.connection.execute(statement).rowcount)
 
 
-def _is_same_claim(key: Key, person: Person, version: Version) -> bool:
+def _is_same_claim(key: Key, person: State, version: Version) -> bool:
     """Return whether a claim on a key of a version's record is one on the version."""
     is_unsplit = version.record_key in {key, version.key}
     return key == version.key or (is_unsplit and not differ(person, version))

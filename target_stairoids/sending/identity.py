@@ -30,11 +30,12 @@ from target_stairoids.dedup.duplicate_rules import (
     differ,
     filled_in,
     is_older,
+    is_replaced,
     last_sent,
     people_in,
     unchanged_after,
 )
-from target_stairoids.dedup.order import is_before, is_replaced
+from target_stairoids.dedup.order import is_before
 from target_stairoids.dedup.outcome import Outcome
 from target_stairoids.dedup.seen_entities import SeenEntities
 from target_stairoids.ledger.write_buffer import WriteBuffer
