@@ -31,6 +31,16 @@ from tap_stairoids_webhooks.store.store import EventStore
 
 MOST_COUNTED = 100_000
 
+_HAS_NO_BOOKMARK = FORWARDERS.c.consumer.not_in(sa.select(CONSUMERS.c.consumer))
+#: The bookmarks of all consumers. A forwarder without one has received nothing: its
+#: first start delivers only some events again, and its next begins with the oldest.
+_BOOKMARKS = sa.union_all(
+    sa.select(CONSUMERS.c.consumer, CONSUMERS.c.wanted, CONSUMERS.c.sequence),
+    sa.select(FORWARDERS.c.consumer, sa.literal(ALL), sa.literal(0)).where(
+        _HAS_NO_BOOKMARK
+    ),
+).subquery()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
@@ -123,7 +133,7 @@ def pending_for(
     """Return, by consumer, the condition of the events it has not received."""
     found: dict[str, list[sa.ColumnElement[bool]]] = defaultdict(list)
     lowest: dict[str, int] = {}
-    for row in connection.execute(sa.select(CONSUMERS)):
+    for row in connection.execute(sa.select(_BOOKMARKS)):
         after = EVENTS.c.sequence > row.sequence
         found[row.consumer].append(sa.and_(_is_of(row.wanted), after))
         lowest[row.consumer] = min(row.sequence, lowest.get(row.consumer, row.sequence))
@@ -150,13 +160,13 @@ def unreceived(
     It is short, also with thousands of consumers. None if there is no consumer, except
     forgotten ones.
     """
-    lowest = sa.select(CONSUMERS.c.wanted, sa.func.min(CONSUMERS.c.sequence))
-    is_known = CONSUMERS.c.consumer.not_in(forgotten)
-    kinds = connection.execute(lowest.where(is_known).group_by(CONSUMERS.c.wanted))
+    lowest = sa.select(_BOOKMARKS.c.wanted, sa.func.min(_BOOKMARKS.c.sequence))
+    is_known = _BOOKMARKS.c.consumer.not_in(forgotten)
+    kinds = connection.execute(lowest.where(is_known).group_by(_BOOKMARKS.c.wanted))
     found = [sa.and_(_is_of(kind), EVENTS.c.sequence > at) for kind, at in kinds]
-    queue = sa.select(FORWARDS.c.sequence).where(FORWARDS.c.consumer.not_in(forgotten))
-    if not found and connection.execute(queue.limit(1)).first() is None:
+    if not found:
         return None
+    queue = sa.select(FORWARDS.c.sequence).where(FORWARDS.c.consumer.not_in(forgotten))
     return sa.or_(EVENTS.c.sequence.in_(queue), *found)
 
 

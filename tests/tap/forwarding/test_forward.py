@@ -1016,6 +1016,23 @@ def test_prune_keeps_the_events_of_a_forwarder_that_has_had_none(
     assert (done.removed, done.kept_for) == (0, {"forward": 3})
 
 
+def test_prune_keeps_all_events_of_a_forwarder_that_began_with_a_replay(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=3)
+    acknowledge(home, "warehouse", {"*": 3})
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        forward(home_url, handler.url, "--sequence", "1", "--attempts", "1")
+    lag = lags(home)["forward"].events
+
+    done = prune(home_url, before="2030")
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once")
+
+    assert (lag, done.removed, done.kept_for) == (3, 0, {"forward": 3})
+    assert handler.ids == ["evt_0_0", "evt_0_1", "evt_0_2"]
+
+
 def test_forgotten_forwarder_begins_with_the_oldest_event(
     home: EventStore, home_url: str
 ) -> None:
