@@ -155,10 +155,14 @@ def test_people_beside_those_of_known_keys_are_no_bulk_change(
 
     run = target.run(a_schema(), *both)
     again = target.run(a_schema(), *reversed(both))
+    third = [a_record(n, email=f"cat{n}@acme.example") for n in range(1, 101)]
+    block = [a_record(1)] * 1_000  # the records before it are decided
+    more = target.run(a_schema(), *third, *block, *both)
 
     assert (run.exit_code, run.outcomes) == (0, {"duplicate": 100, "accepted": 100})
     assert (again.exit_code, again.outcomes) == (0, {"duplicate": 200})
-    assert len(sandbox.signals) == 200
+    assert (more.exit_code, more.outcomes) == (0, {"duplicate": 1200, "accepted": 100})
+    assert len(sandbox.signals) == 300
 
 
 @pytest.mark.slow
