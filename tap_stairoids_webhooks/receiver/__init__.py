@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tap_stairoids_webhooks.exceptions import ConfigError
+from tap_stairoids_webhooks.exceptions import WebhooksError
 
 if TYPE_CHECKING:
     from tap_stairoids_webhooks.receiver.asgi import EmbeddedReceiver
@@ -17,8 +17,9 @@ _CANNOT_START = 3
 def create_app() -> EmbeddedReceiver:
     """Return the receiver as an ASGI application, configured by the environment.
 
-    A wrong variable ends the server with one sentence on stderr, and exit code 3. For
-    uvicorn and gunicorn this code means that an application cannot start.
+    A wrong variable, or a store that cannot be opened, ends the server with one
+    sentence on stderr, and exit code 3. For uvicorn and gunicorn this code means that
+    an application cannot start.
     """
     from stairoids_common.error_ids import with_id  # noqa: PLC0415 -- `--help` needs none of it
     from tap_stairoids_webhooks.environment import receiver_settings  # noqa: PLC0415 -- as above
@@ -26,6 +27,6 @@ def create_app() -> EmbeddedReceiver:
 
     try:
         return EmbeddedReceiver(receiver_settings())
-    except ConfigError as error:
+    except WebhooksError as error:
         click.echo(f"Error: {with_id(str(error))}", err=True)
         raise SystemExit(_CANNOT_START) from None  # a server would log a traceback

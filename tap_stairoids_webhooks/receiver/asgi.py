@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 
 from stairoids_common.error_ids import with_id
 from tap_stairoids_webhooks import environment
 from tap_stairoids_webhooks.environment import READY_PATH, ReceiverSettings
 from tap_stairoids_webhooks.exceptions import WebhooksError
+from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import (
     RETRY_AFTER,
     Receive,
@@ -29,8 +31,9 @@ from tap_stairoids_webhooks.receiver.housekeeping import (
     problems_of,
 )
 from tap_stairoids_webhooks.signature import Verifier
-from tap_stairoids_webhooks.store.database import database_at
 from tap_stairoids_webhooks.store.store import EventStore
+
+logger = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0  # after a store that cannot be opened
@@ -39,14 +42,16 @@ _PAUSE_SECONDS = 1.0  # after a store that cannot be opened
 class EmbeddedReceiver:
     """Receives deliveries; `GET /readyz` responds 200 or 503.
 
-    It opens the store at the start of the server, or at the first request of a server
-    without a lifespan protocol. Settings about addresses, ports and logs are not used.
+    It opens the store at the start of the server. Without a lifespan protocol, as in
+    Starlette's `Mount`, it does so at the first request. Settings about addresses,
+    ports and logs are not used. `WebhooksError` if the store cannot be opened now.
     """
 
     def __init__(self, settings: ReceiverSettings) -> None:
-        database_at(settings.store_url)  # a wrong URL ends it here
         self._settings = settings
         self._verifier = Verifier(environment.secrets())
+        # Closed again, because a server may fork after this.
+        EventStore.create(settings.store_url).close()
         self._running: _Running | None = None
         self._lock = asyncio.Lock()
         self._failure: tuple[float, WebhooksError] | None = None
@@ -101,6 +106,7 @@ class EmbeddedReceiver:
             return await asyncio.to_thread(EventStore.create, self._settings.store_url)
         except WebhooksError as error:
             self._failure = time.monotonic() + _PAUSE_SECONDS, error
+            logger.error(LogLine("store failing", error=str(error)))  # noqa: TRY400 -- a log line has no traceback
             raise
 
 

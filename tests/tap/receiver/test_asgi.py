@@ -96,6 +96,18 @@ def test_app_is_mounted_in_another_app(store_url: str, tmp_path: Path) -> None:
     assert stored_ids(store_url) == ["evt_1"]
 
 
+async def _posted(app: EmbeddedReceiver, body: bytes) -> bytes:
+    """Post a body to a started app; return the text of the response."""
+    inbox: Queue[Message] = Queue()
+    outbox: Queue[Message] = Queue()
+    head = [(k.lower().encode(), v.encode()) for k, v in headers_for(body).items()]
+    scope = {"type": "http", "method": "POST", "path": "/webhooks/stairoids"}
+    await inbox.put({"type": "http.request", "body": body})
+    await app({**scope, "headers": head}, inbox.get, outbox.put)
+    _, response = outbox.get_nowait(), outbox.get_nowait()
+    return bytes(response["body"])
+
+
 async def _served_once(app: EmbeddedReceiver, body: bytes) -> bytes:
     """Start an app, post a body and stop the app; return the text of the response."""
     inbox: Queue[Message] = Queue()
@@ -103,14 +115,10 @@ async def _served_once(app: EmbeddedReceiver, body: bytes) -> bytes:
     lifespan = asyncio.create_task(app({"type": "lifespan"}, inbox.get, outbox.put))
     await inbox.put({"type": "lifespan.startup"})
     assert (await outbox.get())["type"] == "lifespan.startup.complete"
-    head = [(k.lower().encode(), v.encode()) for k, v in headers_for(body).items()]
-    scope = {"type": "http", "method": "POST", "path": "/webhooks/stairoids"}
-    await inbox.put({"type": "http.request", "body": body})
-    await app({**scope, "headers": head}, inbox.get, outbox.put)
-    _, response = outbox.get_nowait(), outbox.get_nowait()
+    text = await _posted(app, body)
     await inbox.put({"type": "lifespan.shutdown"})
     await lifespan
-    return bytes(response["body"])
+    return text
 
 
 def test_app_that_starts_again_stores_deliveries(
@@ -127,6 +135,22 @@ def test_app_that_starts_again_stores_deliveries(
     assert stored_ids(store_url) == ["evt_0", "evt_1"]
 
 
+def test_store_that_is_gone_at_the_first_request_is_logged_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("STAIROIDS_WEBHOOKS_STORE_URL", f"sqlite:///{folder}/x.db")
+    app = create_app()
+    folder.rename(tmp_path / "unmounted")
+
+    text = asyncio.run(_posted(app, a_body()))
+
+    assert text == b"store_unavailable"
+    assert f"the folder {folder} does not exist" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -141,6 +165,9 @@ def test_app_that_starts_again_stores_deliveries(
         ("STAIROIDS_WEBHOOKS_PATH", "/readyz/", "PATH must be a path such as /hooks"),
         ("STAIROIDS_WEBHOOKS_PATH_FILE", "/none", "PATH_FILE cannot be read"),
         ("STAIROIDS_WEBHOOKS_STORE_URL", "mysql://host/db", "must name SQLite or"),
+        ("STAIROIDS_WEBHOOKS_STORE_URL", "sqlite:////no/x.db", "/no does not exist"),
+        ("STAIROIDS_WEBHOOKS_STORE_URL", f"sqlite:///{__file__}", "is not a database"),
+        ("STAIROIDS_WEBHOOKS_STORE_URL", "postgresql://127.0.0.1:1/x", "refused"),
         ("STAIROIDS_WEBHOOKS_STOR_URL", "x", "did you mean"),
         ("STAIROIDS_WEBHOOKS_FORWARD", "https://x", "forward beside this app"),
     ],
