@@ -179,8 +179,9 @@ def forward_to_url(
         raise WrongUsageError("--sequence and --since exclude each other.")
     with _stopped_by_signals() as stopping:
         # Here, because SIGTERM may come during these imports.
-        from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+        from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
         from tap_stairoids_webhooks.forwarding.handler import Handler
+        from tap_stairoids_webhooks.forwarding.plan import Plan
 
         selected = frozenset(types) or None
         start = None if since is None else timestamp(since)
@@ -245,8 +246,9 @@ def forwarding(
     if settings.forward is None:
         yield
         return
-    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+    from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
     from tap_stairoids_webhooks.forwarding.handler import Handler
+    from tap_stairoids_webhooks.forwarding.plan import Plan
 
     threads = []
     for name, url in forwarders_in(settings.forward).items():

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from stairoids_common.retry import pause_before
@@ -22,13 +22,13 @@ from stairoids_common.time import timestamp
 from tap_stairoids_webhooks.exceptions import ConfigError, StoreError
 from tap_stairoids_webhooks.forwarding.decision import (
     LONGEST_PAUSE,
-    MAX_ATTEMPTS,
     Response,
     Step,
     decide,
 )
 from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.forwarding.lanes import Lanes, lane_of
+from tap_stairoids_webhooks.forwarding.plan import Plan
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.store.event_filter import EventFilter
 from tap_stairoids_webhooks.store.forwards import Forward, ForwardQueue, check_forwarder
@@ -55,27 +55,6 @@ _LEASE_SECONDS = 15.0  # for another forwarder of this name to stop
 def _now() -> float:
     """Return the Unix time by a clock that cannot be set while the process runs."""
     return _BEGAN_AT + time.monotonic()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The events that a forwarder delivers.
-
-    Attributes:
-        types: Only events of these types; None for all.
-        since: Begin with events received at this time; None to go on.
-        sequences: Only these events, again; None for all new events.
-        once: Whether to end when the events of the start are delivered.
-    """
-
-    store_url: str
-    name: str
-    workers: int = 8
-    attempts: int = MAX_ATTEMPTS
-    types: frozenset[str] | None = None
-    since: str | None = None
-    sequences: tuple[int, int] | None = None
-    once: bool = False
 
 
 class Forwarder:
@@ -223,16 +202,18 @@ class _Session:
             if self._plan.since is not None and self._plan.since != since:
                 self.queue.begin_at(self._plan.since, kinds)
             bookmarks = self.queue.bookmarks()
-            if not bookmarks and self._plan.sequences is None:
+            self.bookmark = min(bookmarks.values(), default=0)
+            if self._plan.sequences is not None:
+                return
+            if set(kinds) != bookmarks.keys():
                 # From now on `prune` keeps the events.
-                self.queue.take([], bookmark=0, kinds=kinds)
-        self.bookmark = min(bookmarks.values(), default=0)
+                self.queue.take([], bookmark=self.bookmark, kinds=kinds)
         missing = set(kinds) - bookmarks.keys()
         if self.bookmark and missing and "*" not in bookmarks:
             logger.warning(
                 LogLine(
-                    "forwarding: older events of new types are not delivered; add"
-                    " --sequence to deliver them",
+                    "forwarding: older events that --event-type left out are not"
+                    " delivered. --sequence delivers the whole range again",
                     sequence=f"1..{self.bookmark}",
                 )
             )

@@ -22,8 +22,9 @@ from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import ConfigError
 from tap_stairoids_webhooks.forwarding.decision import Response
-from tap_stairoids_webhooks.forwarding.forwarder import Forwarder, Plan
+from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
 from tap_stairoids_webhooks.forwarding.handler import Handler
+from tap_stairoids_webhooks.forwarding.plan import Plan
 from tap_stairoids_webhooks.store.consumers import acknowledge, lags
 from tap_stairoids_webhooks.store.erasure import Person, erase
 from tap_stairoids_webhooks.store.forwards import ForwardQueue, reasons_in
@@ -546,8 +547,25 @@ def test_only_the_types_of_the_options_are_delivered(
 
     assert handler.ids == ["evt_1_0", "evt_1_2", "evt_1_3", "evt_1_5"]
     assert totals(done)["delivered"] == 4
-    assert "older events of new types are not delivered" in caplog.text
+    assert "older events that --event-type left out are not delivered" in caplog.text
     assert "sequence=1..7" in caplog.text
+
+
+def test_types_that_were_left_out_are_named_once(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(home, accounts=2, number=2)
+    types = ["--event-type", "signal.created"]
+    with WebhookHandler() as handler:
+        forward(home_url, handler.url, "--once", *types)
+        forward(home_url, handler.url, "--sequence", "1")
+        forward(home_url, handler.url, "--once", *types)
+        assert "left out" not in caplog.text
+        forward(home_url, handler.url, "--once")
+        forward(home_url, handler.url, "--once")
+        forward(home_url, handler.url, "--once", *types)
+
+    assert caplog.text.count("left out") == 1
 
 
 def test_type_that_no_event_has_is_named(
