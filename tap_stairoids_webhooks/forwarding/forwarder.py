@@ -205,16 +205,26 @@ class _Session:
             self.bookmark = min(bookmarks.values(), default=0)
             if self._plan.sequences is not None:
                 return
-            if set(kinds) != bookmarks.keys():
+            has_more = "*" not in bookmarks and not set(kinds) <= bookmarks.keys()
+            if has_more:
                 # From now on `prune` keeps the events.
                 self.queue.take([], bookmark=self.bookmark, kinds=kinds)
-        missing = set(kinds) - bookmarks.keys()
-        if self.bookmark and missing and "*" not in bookmarks:
+            types = self._plan.types
+            others = 0 if types is None else self.queue.number_of_others(types)
+        if has_more and self.bookmark:
             logger.warning(
                 LogLine(
                     "forwarding: older events that --event-type left out are not"
                     " delivered. --sequence delivers the whole range again",
                     sequence=f"1..{self.bookmark}",
+                )
+            )
+        if others:
+            logger.warning(
+                LogLine(
+                    "forwarding: events of other types stay in the queue. A start"
+                    " without --event-type delivers them",
+                    events=others,
                 )
             )
 
@@ -335,7 +345,10 @@ class _Session:
             self._reload_at = now + _RELOAD_SECONDS
             full = self._lanes.begin_load(_now())
             waiting = self.queue.waiting(
-                limit=_MOST_WAITING, without=full, sequences=self._plan.sequences
+                limit=_MOST_WAITING,
+                without=full,
+                types=self._plan.types,
+                sequences=self._plan.sequences,
             )
             self._is_loaded = len(waiting) < _MOST_WAITING
             latest = _now() + LONGEST_PAUSE  # the clock may have been set back

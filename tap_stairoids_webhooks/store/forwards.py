@@ -57,6 +57,7 @@ class ForwardQueue:
         self._name = name
         self._is_ours = FORWARDS.c.consumer == name
         self._is_this = FORWARDERS.c.consumer == name
+        self._is_waiting = self._is_ours & FORWARDS.c.failed_at.is_(None)
 
     def begin(self) -> str | None:
         """Note the start of the forwarder; return its `since` of an earlier start.
@@ -96,21 +97,31 @@ class ForwardQueue:
         *,
         limit: int,
         without: Collection[str],
+        types: Collection[str] | None = None,
         sequences: tuple[int, int] | None = None,
     ) -> list[Forward]:
         """Return the first events of the queue that are no failures, oldest first.
 
         Args:
             without: The lanes to leave out.
+            types: Only events of these types; None for all.
             sequences: Only events from the first of these to the second.
         """
         columns = [c for c in FORWARDS.c if c.name != "consumer"]
-        query = sa.select(*columns).where(self._is_ours, FORWARDS.c.failed_at.is_(None))
+        query = sa.select(*columns).where(self._is_waiting)
         query = query.where(FORWARDS.c.lane.not_in(without))
+        if types is not None:
+            query = query.where(_is_of(types))
         if sequences is not None:
             query = query.where(FORWARDS.c.sequence.between(*sequences))
         query = query.order_by(FORWARDS.c.sequence).limit(limit)
         return [Forward(**row._asdict()) for row in self._reader.rows(query)]
+
+    def number_of_others(self, types: Collection[str]) -> int:
+        """Return how many events of other types wait in the queue."""
+        count = sa.select(sa.func.count()).select_from(FORWARDS)
+        [(number,)] = self._reader.rows(count.where(self._is_waiting, ~_is_of(types)))
+        return int(number)
 
     def events(self, sequences: Collection[int]) -> dict[int, StoredEvent]:
         """Return events by sequence, without those that were erased or pruned."""
@@ -170,6 +181,12 @@ class ForwardQueue:
         for start in range(0, len(sequences), _ROWS):
             part = FORWARDS.c.sequence.in_(sequences[start : start + _ROWS])
             connection.execute(sa.delete(FORWARDS).where(self._is_ours, part))
+
+
+def _is_of(types: Collection[str]) -> sa.ColumnElement[bool]:
+    """Return the condition of the queued events of some types."""
+    is_it = EVENTS.c.sequence == FORWARDS.c.sequence
+    return sa.exists().where(is_it, EVENTS.c.event.in_(types))
 
 
 def check_forwarder(store: EventStore, name: str) -> None:

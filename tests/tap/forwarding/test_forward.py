@@ -564,8 +564,27 @@ def test_types_that_were_left_out_are_named_once(
         forward(home_url, handler.url, "--once")
         forward(home_url, handler.url, "--once")
         forward(home_url, handler.url, "--once", *types)
+        forward(home_url, handler.url, "--once")  # the types left out no event
 
     assert caplog.text.count("left out") == 1
+
+
+def test_queued_events_of_other_types_wait_for_a_start_without_types(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home.append([of_account(n, n, f"type.{n % 2}") for n in range(4)])
+    with WebhookHandler(lambda *_: BROKEN) as handler:
+        plan = Plan(store_url=home_url, name="forward")
+        Forwarder(plan, Handler(handler.url), lambda: len(handler.requests) == 4).run()
+    with WebhookHandler() as handler:
+        some = forward(home_url, handler.url, "--once", "--event-type", "type.1")
+        assert "stay in the queue" in caplog.text
+        assert "events=2" in caplog.text
+        assert prune(home_url, before="2030").kept_for == {"forward": 2}
+        rest = forward(home_url, handler.url, "--once")
+
+    assert (totals(some)["delivered"], totals(rest)["delivered"]) == (2, 2)
+    assert sorted(handler.ids[:2]) == ["evt_1_1", "evt_3_3"]
 
 
 def test_type_that_no_event_has_is_named(
