@@ -58,7 +58,7 @@ Exit codes:
 
 #: The fields of a bookmark whose stream had no record so far.
 _OF_NO_RECORD = {"replication_key", "replication_key_value", "store_id"}
-_OF_NO_RECORD |= {"event_types", "since", "starting_replication_value"}
+_OF_NO_RECORD |= {"event_types", "since", "read_through", "starting_replication_value"}
 _NO_BOOKMARKS = (
     "state: it has no `bookmarks` of this tap; give the tap the `value` of its last "
     "STATE message, or `{}` to read everything again"

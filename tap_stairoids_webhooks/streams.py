@@ -39,6 +39,9 @@ class WebhookStream(StairoidsStream):
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:
         """Yield the records after the bookmark. An error comes after a STATE."""
         start = self.get_starting_replication_key_value(context) or 0
+        through = self.stream_state.get("read_through")
+        if isinstance(through, int):  # also of a stream that has had no record
+            self._records.read_through = through
         try:
             yield from self._records.after(start, as_is=self.emits_as_is)
         except UnverifiedEventError:

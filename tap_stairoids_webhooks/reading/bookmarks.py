@@ -63,13 +63,16 @@ class Reading:
 
     def marks_of(self, name: str) -> dict[str, Any]:
         """Return the facts that the state of a stream carries beside its sequence."""
-        last = self.streams[name].last
+        records = self.streams[name]
         marks: dict[str, Any] = {
             "store_id": self.snapshot.history_id,
             **self._filter.as_json(),
         }
-        if last is not None:
-            marks["row"] = last.row_digest
+        if records.read_through is not None:
+            marks["read_through"] = records.read_through
+        if at := records.at:
+            marks["row"] = records.row_digest(at)
+            marks["row_before"] = records.row_digest(at - 1)
         return marks
 
     def resumes(self, name: str, sequence: object, marks: Mapping[str, object]) -> bool:
@@ -91,14 +94,16 @@ class Reading:
             reason = str(error).partition(f": {_REMEDY}")[0]
             logger.warning("Reading %s from the start: %s", name, reason)
             return False
-        if name == EVENTS:
-            self._warn_of_pruned_events(sequence)
+        through = marks.get("read_through")
+        is_known = isinstance(through, int)
+        self.streams[name].read_through = through if is_known else sequence
         self._warn_of_wider_choice(name, sequence, marks)
         return True
 
     def _check(self, name: str, sequence: int, marks: Mapping[str, object]) -> None:
         """Refuse a bookmark of another history: to resume would skip events."""
         store_id, row = marks.get("store_id"), marks.get("row")
+        before = marks.get("row_before", ...)
         store = self.snapshot.store
         if store_id is not None and store_id != self.snapshot.history_id:
             msg = f"the bookmark of {name} is of another store ({store_id}): {_REMEDY}"
@@ -109,7 +114,8 @@ class Reading:
                 f"the bookmark of {name} is {sequence}, but the store"
                 f" {store.place} ends at {records.upper}: {_REMEDY}"
             )
-        if row is None or records.has_row(sequence, str(row)):
+        is_here = row is None or records.has_row(sequence, row)
+        if is_here and (before is ... or records.has_row(sequence - 1, before)):
             return
         raise StoreResetError(
             f"the bookmark of {name} is {sequence}, but the store {store.place} has"
@@ -117,22 +123,6 @@ class Reading:
             " stairoids-webhooks restored, and set on_store_reset to resync to read"
             " the store again"
         )
-
-    def _warn_of_pruned_events(self, sequence: int) -> None:
-        """Warn of events that were pruned before this run could read them.
-
-        Only stream `events` without a filter has every sequence.
-        """
-        if self._filter != EventFilter():
-            return
-        through = self.snapshot.store.pruned_through()
-        if through > sequence:
-            logger.warning(
-                "Events after %d and up to %d were pruned before this state had them;"
-                " the setting consumer, with another name in each tap, prevents that",
-                sequence,
-                through,
-            )
 
     def _warn_of_wider_choice(
         self, name: str, sequence: int, marks: Mapping[str, object]

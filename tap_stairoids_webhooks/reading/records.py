@@ -129,7 +129,9 @@ class Records:
     Attributes:
         record_as_is: Like `record_of`, for records that nothing changes before they are
             written. Their payload may be the bytes of the body.
-        last: The row of the last record; None before the first record.
+        at: The sequence of the last record; 0 before the first record.
+        read_through: The last sequence of the store when the stream was last read to
+            its end, as the state names it; None before that.
     """
 
     name: str
@@ -138,28 +140,41 @@ class Records:
     selected: EventFilter
     record_of: Callable[[Any], dict[str, Any]]
     record_as_is: Callable[[Any], dict[str, Any]] | None = None
-    last: StoredEvent | Erasure | None = None
+    at: int = 0
+    read_through: int | None = None
 
     @property
     def upper(self) -> int:
         """The last sequence of the snapshot."""
         return self.snapshot.upper
 
-    def has_row(self, sequence: int, digest: str) -> bool:
+    @property
+    def forgotten_through(self) -> int:
+        """The last sequence whose digest may be gone."""
+        return self.snapshot.store.pruned_through()
+
+    def row_digest(self, sequence: int) -> str | None:
+        """Return the digest of a row; None for no row, or a forgotten one."""
+        return self.snapshot.store.row_digest(sequence)
+
+    def has_row(self, sequence: int, digest: object) -> bool:
         """Return whether a row has this digest, or is one that was pruned long ago."""
-        store = self.snapshot.store
-        found = store.row_digest(sequence)
-        is_forgotten = found is None and sequence <= store.pruned_through()
+        found = self.row_digest(sequence)
+        is_forgotten = found is None and sequence <= self.forgotten_through
         return is_forgotten or found == digest
 
     def after(self, sequence: int, *, as_is: bool = True) -> Iterator[dict[str, Any]]:
         """Yield the records after a sequence; `as_is` if nothing changes them later."""
         if self.selected.types == frozenset():
             return  # the config leaves out the type of this stream
+        if self.read_through is not None:
+            self.snapshot.warn_of_pruned_events(max(sequence, self.read_through))
         record_of = (self.record_as_is if as_is else None) or self.record_of
         for stored in self.snapshot.events_after(sequence, self.selected):
-            self.last = stored
+            self.at = stored.sequence
             yield record_of(stored)
+        if not self.snapshot.stopped:
+            self.read_through = self.upper
 
 
 class ErasureRecords(Records):
@@ -170,15 +185,20 @@ class ErasureRecords(Records):
     def upper(self) -> int:
         return self.snapshot.last_erasure
 
+    @property
     @override
-    def has_row(self, sequence: int, digest: str) -> bool:
+    def forgotten_through(self) -> int:
+        return 0
+
+    @override
+    def row_digest(self, sequence: int) -> str | None:
         found = self.snapshot.store.erasures_after(sequence - 1, limit=1)
-        return [row.row_digest for row in found] == [digest]
+        return next((e.row_digest for e in found if e.number == sequence), None)
 
     @override
     def after(self, sequence: int, *, as_is: bool = True) -> Iterator[dict[str, Any]]:
         for erasure in self.snapshot.erasures_after(sequence):
-            self.last = erasure
+            self.at = erasure.number
             yield self.record_of(erasure)
 
 

@@ -42,6 +42,7 @@ class Snapshot:
         self._verifier = Verifier(secrets) if secrets else None
         self._skips_unverified = skips_unverified
         self._opened = ExitStack()
+        self._warned_after: set[int] = set()
         self.stopped = False
 
     @cached_property
@@ -95,6 +96,18 @@ class Snapshot:
                 " number=%d first_sequence=%s",
                 skipped,
                 first_skipped,
+            )
+
+    def warn_of_pruned_events(self, read_through: int) -> None:
+        """Warn once of events that were pruned before this run could read them."""
+        through = self.store.pruned_through()
+        if through > read_through and read_through not in self._warned_after:
+            self._warned_after.add(read_through)
+            logger.warning(
+                "Events after %d and up to %d were pruned before this state had them;"
+                " the setting consumer, with another name in each tap, prevents that",
+                read_through,
+                through,
             )
 
     def erasures_after(self, number: int) -> Iterator[Erasure]:

@@ -134,11 +134,6 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     key_id: str
     erased_at: str | None
 
-    @property
-    def row_digest(self) -> str:
-        """A digest that differs for another event, or another time."""
-        return row_digest_of(self.received_at, self.body_sha256)
-
     def __repr__(self) -> str:
         """Show the sequence only, because the rest may be personal data."""
         return f"<StoredEvent {self.sequence}>"

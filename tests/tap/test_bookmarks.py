@@ -152,6 +152,30 @@ def test_older_copy_of_the_store_is_an_error(
     assert again.sequences() == ([] if then == "pruned" else list(range(1, 16)))
 
 
+@pytest.mark.parametrize("stream", ["events", "signal_created"])
+def test_older_copy_with_the_bookmarked_row_again_is_an_error(
+    run: Runner, store_url: str, tmp_path: Path, stream: str
+) -> None:
+    """The row before differs; an import may repeat the time of the bookmarked row."""
+    same = replace(a_delivery(a_body("evt_b")), received_at=timestamp())
+    with EventStore.create(store_url) as store:
+        store.append([a_delivery(a_body("evt_p"))])
+    copy = copied(store_url, tmp_path)
+    with EventStore.create(store_url) as store:
+        store.append([a_delivery(a_body("evt_a")), same])
+    state = run().state
+    bookmarks = {stream: state["bookmarks"][stream]}
+
+    put_back(copy, store_url)
+    with EventStore.create(store_url) as store:
+        store.append([a_delivery(a_body("evt_c")), same])
+    failed = run(state={"bookmarks": bookmarks})
+
+    assert failed.exit_code == 1
+    assert f"the bookmark of {stream} is 3, but the store" in failed.log
+    assert failed.messages == []
+
+
 def test_other_erasures_in_an_older_copy_are_an_error(
     run: Runner, filled: str, tmp_path: Path
 ) -> None:
