@@ -95,8 +95,8 @@ class Reading:
             logger.warning("Reading %s from the start: %s", name, reason)
             return False
         through = marks.get("read_through")
-        is_known = isinstance(through, int)
-        self.streams[name].read_through = through if is_known else sequence
+        records = self.streams[name]
+        records.read_through = through if isinstance(through, int) else sequence
         self._warn_of_wider_choice(name, sequence, marks)
         return True
 
@@ -134,12 +134,14 @@ class Reading:
         unread = self._filter.beyond(earlier)
         if unread is not None and name != ERASURES and not self._has_warned:
             self._has_warned = True
+            added = json.dumps({k: v for k, v in unread.as_json().items() if v})
             logger.warning(
                 "event_types or since now selects older events, but the state has"
-                " passed event %d. To read these events, run the tap once without a"
-                " state: tap-stairoids-webhooks --config CONFIG, with %s in CONFIG",
+                " passed event %d. To read these events, copy your config without"
+                " event_types, since and consumer%s. Run the tap once without a state:"
+                " tap-stairoids-webhooks --config COPY. Keep your old state",
                 sequence,
-                json.dumps({k: v for k, v in unread.as_json().items() if v}),
+                "" if added == "{}" else f", and add {added}",
             )
 
     def check_consumer(self) -> None:

@@ -93,7 +93,8 @@ class Snapshot:
         if skipped:
             logger.warning(
                 "events not emitted, signed with none of the secrets given:"
-                " number=%d first_sequence=%s",
+                " number=%d first_sequence=%s. Later runs do not read them. Add their"
+                " secret, and run the tap once without a state",
                 skipped,
                 first_skipped,
             )

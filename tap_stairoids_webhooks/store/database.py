@@ -14,7 +14,7 @@ import stat
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial, partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from tap_stairoids_webhooks.exceptions import (
     StoreMissingError,
     StoreUnavailableError,
 )
+from tap_stairoids_webhooks.store.schema import STORE
 
 if TYPE_CHECKING:
     import psycopg
@@ -100,6 +101,7 @@ class SqliteDatabase:
         """Return an engine that can write, also of a new database if `make` is true."""
         if not make:
             self._status()
+        self._refuse_other_tables()
         try:
             create_file(self.path)
             self._opened = self.path.stat()
@@ -118,6 +120,20 @@ class SqliteDatabase:
         """Return an engine that cannot write."""
         self._opened = self._status()
         return self._engine("ro", begin="BEGIN")
+
+    def _refuse_other_tables(self) -> None:
+        """Refuse the database of another program, before anything in it changes."""
+        tables = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+        url = f"file:{quote(str(self.path))}?mode=ro"
+        if not os.path.isfile(self.path):  # noqa: PTH113 -- Path.is_file may raise
+            return
+        with suppress(sqlite3.Error), closing(sqlite3.connect(url, uri=True)) as opened:
+            names = {name for (name,) in opened.execute(tables)}
+            if names and STORE.name not in names:
+                raise ConfigError(
+                    f"the file {self.place} is the database of another program: name"
+                    f" another file. {_STORE_URL}"
+                )
 
     def _status(self) -> os.stat_result:
         """Return the status of the file."""

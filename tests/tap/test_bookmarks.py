@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sqlite3
@@ -77,7 +78,10 @@ def test_unverified_row_is_skipped_on_demand(run: Runner, filled: str) -> None:
 
     assert output.exit_code == 0
     assert output.sequences() == [1, 4, 5, 6, 7, 8, 9, 10]
-    assert "number=2 first_sequence=2" in output.log
+    assert "number=2 first_sequence=2. Later runs do not read them" in output.log
+
+    run.config = {"store_url": filled, "secrets": [SECRET, "another"]}
+    assert run(state=output.state).sequences() == []  # as the warning states
 
 
 def test_bookmark_of_another_store_is_an_error(run: Runner, filled: str) -> None:
@@ -214,15 +218,15 @@ def test_bookmark_of_a_pruned_event_is_good(run: Runner, filled: str) -> None:
         (
             {"event_types": ["signal.created"]},
             {"event_types": ["signal.created", "signal.scored"]},
-            '{"event_types": ["signal.scored"]}',
+            {"event_types": ["signal.scored"]},
         ),
-        ({"event_types": ["signal.created"]}, {}, "{}"),
+        ({"event_types": ["signal.created"]}, {}, {}),
         (
             {"since": "2024-02-01"},
             {"since": "2024-01-01"},
-            '{"since": "2024-01-01T00:00:00.000000Z"}',
+            {"since": "2024-01-01T00:00:00.000000Z"},
         ),
-        ({"since": "2024-02-01"}, {}, "{}"),
+        ({"since": "2024-02-01"}, {}, {}),
         ({}, {"event_types": ["signal.created"]}, None),
         ({"event_types": ["a", "signal.created"]}, {"event_types": ["a"]}, None),
         ({"since": "2024-01-01"}, {"since": "2024-02-01"}, None),
@@ -233,7 +237,7 @@ def test_wider_choice_names_the_command_for_older_events(
     filled: str,
     before: dict[str, object],
     after: dict[str, object],
-    config: str | None,
+    config: dict[str, object] | None,
 ) -> None:
     run.config = {"store_url": filled, **before}
     state = run().state
@@ -244,7 +248,8 @@ def test_wider_choice_names_the_command_for_older_events(
 
     assert ("now selects older events" in wider.log) is (config is not None)
     if config is not None:
-        assert f"--config CONFIG, with {config} in CONFIG" in wider.log
+        added = f", and add {json.dumps(config)}" if config else ""
+        assert f"without event_types, since and consumer{added}. Run" in wider.log
     assert "now selects older events" not in later.log
     assert wider.exit_code == 0
 

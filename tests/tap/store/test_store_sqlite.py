@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -215,3 +216,21 @@ def test_folder_in_place_of_a_store_keeps_its_mode(tmp_path: Path) -> None:
         EventStore.create(f"sqlite:///{folder}")
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("opened", [EventStore.create, EventStore.open])
+def test_database_of_another_program_is_refused_unchanged(
+    tmp_path: Path, opened: Callable[[str], EventStore]
+) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE invoices (id)")
+    path.chmod(0o644)
+    before = path.read_bytes()
+
+    with pytest.raises(ConfigError, match=r"other\.db is the database of another"):
+        opened(f"sqlite:///{path}")
+
+    assert path.read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
