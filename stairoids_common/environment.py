@@ -174,7 +174,7 @@ def _nearest(name: str, prefix: str, known: Collection[str]) -> str | None:
     """Return the end of the variable that a name nearly has, such as `DRY_RUN`."""
     plain = re.sub(r"[^A-Z0-9]+", "_", name.upper())
     rest = plain.removeprefix(prefix)
-    if name in SHARED_VARIABLES.values():
+    if name in _SHARED:
         return None
     if not plain.startswith(prefix):
         ends = (s for s in known if plain.endswith(f"_{s}") and "STAIR" in plain)

@@ -245,6 +245,18 @@ def test_variables_of_others_are_left_alone(
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize("end", ["", "S", "_FILE", "S_FILE"])
+def test_secrets_of_the_receiver_are_left_alone_by_the_tap(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """Both programs often share an environment."""
+    variables(monkeypatch, f"STAIROIDS_WEBHOOK_SECRET{end}")
+
+    check_variables("TAP_STAIROIDS_WEBHOOKS_", ["secrets", "store_url"], warns=True)
+
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     "name", ["API_KEY", "REQUESTS_PER_MINUTE", "DRY_RUN", "STREAM_MAPS", "LOGLEVEL"]
 )
