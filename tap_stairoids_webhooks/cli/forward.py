@@ -360,7 +360,7 @@ def discard(
         if is_confirmed(f"{counted(len(found), 'failure')} will never be delivered."):
             done = forwards.discard(store, name, sequences)
             click.echo(json.dumps({"discarded": done}))
-            _check_found(found, sequences)
+        _check_found(found, sequences)
 
 
 def _failures_in(

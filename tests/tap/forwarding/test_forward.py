@@ -335,13 +335,15 @@ def test_discarded_failure_is_never_delivered(home: EventStore, home_url: str) -
     dry = forward(home_url, "discard", "1", "--dry-run")
     done = forward(home_url, "discard", "1", "--yes")
     wrong = forward(home_url, "discard", "1", "--yes")
+    dry_wrong = forward(home_url, "discard", "1", "--dry-run")
 
     assert "signal.created" in table
     assert "status 500" in table
     assert "1 failure will never be delivered. Nothing was removed" in dry.stdout
     assert json.loads(done.stdout) == {"discarded": 1}
-    assert wrong.exit_code == 1
-    assert "some of these are no failures" in wrong.stderr
+    for result in (wrong, dry_wrong):
+        assert result.exit_code == 1
+        assert "some of these are no failures" in result.stderr
     assert [failure["sequence"] for failure in failures(home_url)] == [2]
     for command in (["failures"], ["retry"], ["discard", "--yes"]):
         other = forward(home_url, *command, "--name", "other")
@@ -924,11 +926,13 @@ def test_running_forwarder_is_not_forgotten(home: EventStore, home_url: str) -> 
     fill(home, accounts=1, number=1)
     with running_forwarder(home_url) as handler:
         until(lambda: len(handler.ids) == 1)
-        age = ["--older-than", "1d", "--force", "--yes", "--forget-consumer", "forward"]
-        for words in (["forget", "forward", "--yes"], ["prune", *age]):
-            done = CliRunner().invoke(main, [*words, "--store-url", home_url])
-            assert done.exit_code == 1
-            assert "the forwarder 'forward' runs: stop it first" in done.stderr
+        old = ["prune", "--older-than", "1d", "--forget-consumer", "forward"]
+        for words in (["forget", "forward"], old, [*old, "--force"]):
+            for answer in ("--dry-run", "--yes"):
+                arguments = [*words, answer, "--store-url", home_url]
+                done = CliRunner().invoke(main, arguments)
+                assert done.exit_code == 1
+                assert "the forwarder 'forward' runs: stop it first" in done.stderr
         home.append([of_account(9, 9)])
         until(lambda: len(handler.ids) == 2)
 
