@@ -196,12 +196,12 @@ def prune(
       stairoids-webhooks prune --older-than 90d --compact
     """
     from tap_stairoids_webhooks.store import retention
-    from tap_stairoids_webhooks.store.consumers import check_consumers
+    from tap_stairoids_webhooks.store.consumers import check_forgettable
     from tap_stairoids_webhooks.store.store import EventStore
 
     before = timestamp(older_than)
     with EventStore.open(store_url) as store:
-        check_consumers(store, forgotten)
+        check_forgettable(store, forgotten)
         bytes_before = store.database.total_bytes() if compact else None
     count = retention.prunable(
         store_url, before=before, force=force, forgotten=forgotten
@@ -245,11 +245,11 @@ def forget(
     Example:
       stairoids-webhooks forget warehouse
     """
-    from tap_stairoids_webhooks.store.consumers import check_consumers
+    from tap_stairoids_webhooks.store.consumers import check_forgettable
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
-        check_consumers(store, [consumer])
+        check_forgettable(store, [consumer])
     if is_confirmed(f"The store forgets the consumer {consumer!r}."):
         _forget(store_url, [consumer])
         click.echo(json.dumps({"forgotten": consumer}))

@@ -11,7 +11,8 @@ stays there until it is delivered or discarded.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -116,13 +117,30 @@ def forget(store: EventStore, consumer: str) -> None:
 
     `ConfigError` if the forwarder runs, because it would come back as a tap.
     """
+    with (
+        _stopped(store, consumer),
+        store.transaction("cannot forget a consumer", lock=True) as connection,
+    ):
+        for table in (CONSUMERS, FORWARDERS, FORWARDS):
+            connection.execute(sa.delete(table).where(table.c.consumer == consumer))
+
+
+def check_forgettable(store: EventStore, names: Iterable[str]) -> None:
+    """Raise the error of `forget`, or that there is no such consumer, if any."""
+    for name in names:
+        check_consumers(store, [name])
+        with _stopped(store, name):
+            pass
+
+
+@contextmanager
+def _stopped(store: EventStore, consumer: str) -> Iterator[None]:
+    """Keep a forwarder from starting; `ConfigError` if it runs."""
     lease = lease_of(store.database, consumer)
     try:
         if consumer in _names(store, FORWARDERS) and not lease.take():
             raise ConfigError(f"the forwarder {consumer!r} runs: stop it first")
-        with store.transaction("cannot forget a consumer", lock=True) as connection:
-            for table in (CONSUMERS, FORWARDERS, FORWARDS):
-                connection.execute(sa.delete(table).where(table.c.consumer == consumer))
+        yield
     finally:
         lease.release()
 

@@ -104,6 +104,11 @@ def _unneeded(
     if force:
         return sa.true()
     pending = unreceived(connection, forgotten=forgotten)
+    if pending is None and forgotten:
+        raise ConfigError(
+            "no consumer has acknowledged anything except those of --forget-consumer."
+            " So no event counts as read. To remove old events regardless, add --force"
+        )
     if pending is None:
         raise ConfigError(
             "no consumer has acknowledged anything yet. Give the tap the setting"
