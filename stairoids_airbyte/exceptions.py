@@ -11,6 +11,7 @@ or a secret, because all messages end up in logs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -20,6 +21,14 @@ from tap_stairoids_webhooks.exceptions import WebhooksError
 from target_stairoids.exceptions import StairoidsError
 
 _Kinds = tuple[type[Exception], ...]
+#: This command reads Singer messages only.
+_BASELINE = re.compile(
+    r"pipe the (whole output of the )?tap into `stairoids-signals ledger baseline[^`]*`"
+    "( once)?"
+)
+_BASELINE_HERE = (
+    "set a new `namespace`, and `first_run: baseline` for one sync with all records"
+)
 
 
 class ConnectorError(Exception):
@@ -32,7 +41,7 @@ class ConnectorError(Exception):
 
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         self.exit_code = exit_code
-        super().__init__(visible(message))
+        super().__init__(visible(_BASELINE.sub(_BASELINE_HERE, message)))
 
 
 class WrongConfigError(ConnectorError):

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+_BASELINE = (
+    "set a new `namespace`, and `first_run: baseline` for one sync with all records"
+)
+
 
 class Destination:
     """`destination-stairoids` with a config and a folder of its own."""
@@ -412,6 +416,7 @@ def test_namespace_is_part_of_the_name_and_equal_names_are_refused(
     assert [s.body["type"] for s in sandbox.signals] == ["public-users"]
     assert code == 1
     assert errors_in(printed)[0]["failure_type"] == "config_error"
+    assert errors_in(printed)[0]["message"].endswith("[E339]")
 
 
 @pytest.mark.parametrize("stream", ["users", "*", None], ids=str)
@@ -490,6 +495,8 @@ def test_new_identity_is_a_config_error_that_a_retry_does_not_get_past(
         (error,) = errors_in(printed)
         assert (code, error["failure_type"]) == (1, "config_error")
         assert "stairoids-signals ledger allow" in error["message"]
+        assert _BASELINE in error["message"]
+        assert "ledger baseline" not in printed
         assert messages_in(printed, "STATE") == []
 
     assert len(sandbox.signals) == 21
@@ -507,6 +514,8 @@ def test_bulk_change_is_a_config_error_and_stays_one_on_each_retry(
         (error,) = errors_in(printed)
         assert (code, error["failure_type"]) == (1, "config_error")
         assert "more than 60 of its 300 known records" in error["message"]
+        assert f"and {_BASELINE}. It remembers" in error["message"]
+        assert "ledger baseline" not in printed
         assert messages_in(printed, "STATE") == []
 
     assert len(sandbox.signals) == 300
@@ -552,7 +561,7 @@ def test_baseline_that_the_source_cut_is_unfinished(
     destination.config["first_run"] = "baseline"
     cut, printed = destination.write(a_catalog(), *rows[:3], *told)
     destination.config["first_run"] = "guard"
-    held, _ = destination.write(a_catalog(), *rows)
+    held, advice = destination.write(a_catalog(), *rows)
     destination.config["first_run"] = "baseline"
     ended, _ = destination.write(a_catalog(), *whole)
     destination.config["first_run"] = "guard"
@@ -561,6 +570,8 @@ def test_baseline_that_the_source_cut_is_unfinished(
     assert (cut, held, ended, later) == (1, 1, 0, 0)
     (error,) = errors_in(printed)
     assert "did not read `users` to the end" in error["message"]
+    assert f"To remember them, {_BASELINE}. To send" in advice
+    assert "ledger baseline" not in advice
     assert len(sandbox.signals) == 1
 
 

@@ -287,7 +287,11 @@ def test_catalog_with_a_stream_twice_or_an_unknown_mode_is_refused(
     source.choose("events")
     (stream,) = json.loads(path.read_text())["streams"]
     for streams, says in (
-        ([stream, stream], "The catalog has a stream twice: events."),
+        ([stream, stream], "The catalog has a stream twice: events. [E339]"),
+        (
+            [{**stream, "stream": {**stream["stream"], "name": "old"}}],
+            "The catalog names streams that do not exist: old. [E489]",
+        ),
         ([{**stream, "sync_mode": "full"}], "at `$.streams[0].sync_mode`"),
     ):
         path.write_text(json.dumps({"streams": streams}))
@@ -499,3 +503,4 @@ def test_relative_store_is_refused_because_it_is_lost_with_the_container(
     status = messages_in(printed, "CONNECTION_STATUS")[0]["connectionStatus"]
     assert status["status"] == "FAILED"
     assert "by an absolute path" in status["message"]
+    assert status["message"].endswith("[E499]")

@@ -130,7 +130,7 @@ def test_most_specific_message_gives_the_id_of_each_line() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        "The catalog names streams that do not exist: x.",
+        "The catalog names tables that do not exist: x.",
         "Stream `a`: b names c.",
         "It did not store 5 deliveries: x",
         "This form cannot be read.",
