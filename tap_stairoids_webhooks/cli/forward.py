@@ -319,6 +319,7 @@ def failures(
 def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> None:
     """Deliver failures again: those of SEQUENCES, or all.
 
+    Events that wait for their next attempt come at once too.
     A forwarder that runs delivers them within seconds, another one at its next start.
     They come after the events of their account that were delivered meanwhile.
 
@@ -330,7 +331,7 @@ def retry(*, sequences: tuple[int, ...], name: str | None, store_url: str) -> No
     from tap_stairoids_webhooks.store.store import EventStore
 
     with EventStore.open(store_url) as store:
-        found = _failures_in(store, name, sequences)
+        found = _failures_in(store, name, sequences, waiting=True)
         done = forwards.retry(store, name, sequences)
     click.echo(json.dumps({"retried": done}))
     _check_found(found, sequences)
@@ -364,13 +365,17 @@ def discard(
 
 
 def _failures_in(
-    store: EventStore, name: str | None, sequences: tuple[int, ...]
+    store: EventStore,
+    name: str | None,
+    sequences: tuple[int, ...],
+    *,
+    waiting: bool = False,
 ) -> list[dict[str, Any]]:
     from tap_stairoids_webhooks.store.consumers import check_consumers
     from tap_stairoids_webhooks.store.forwards import failures_in
 
     check_consumers(store, [name] if name else ())
-    return failures_in(store, name, sequences)
+    return failures_in(store, name, sequences, waiting=waiting)
 
 
 def _check_found(found: list[dict[str, Any]], sequences: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Self
 
 from stairoids_common.retry import pause_before
@@ -46,6 +47,7 @@ _ENOUGH_READY = 500  # events to hand out; then no new ones are taken
 _PAGE_ROWS = 100
 _POLL_SECONDS = 0.25  # between two looks for new events
 _RELOAD_SECONDS = 1.0  # between two looks for failures to retry
+_LONG_WAIT_SECONDS = 10.0  # after which a wait is logged
 _PAUSE_SECONDS = 1.0  # after a store that failed
 _STORE_SECONDS = 12.0  # after which the connections to the store are closed
 _DRAIN_SECONDS = 12.0  # for requests in flight after SIGTERM
@@ -142,9 +144,10 @@ class _Session:
         self._is_stopping = is_stopping
         self._filter = EventFilter(types=plan.types, since=plan.since)
         self._lanes = Lanes()
-        self._paused_until = self._reload_at = self._report_at = 0.0
+        self._paused_until = self._reload_at = self._report_at = self._wait_end = 0.0
         self._is_loaded = self._is_behind = False
         self._reason: str | None = None
+        self._pause_reason: str | None = None
         self._stop_at: float | None = None
         self._reported: Counter[str] = Counter()
         self._requests: queue.SimpleQueue[tuple[Forward, StoredEvent] | None]
@@ -249,6 +252,7 @@ class _Session:
             else:
                 self._refill(last)
                 self._send()
+                self._report_wait()
         self._report(totals, is_last=is_stopping)
         if is_stopping:
             self._stop_at = self._stop_at or time.monotonic() + _DRAIN_SECONDS
@@ -288,7 +292,8 @@ class _Session:
                 most=self._plan.attempts,
             )
             until = time.monotonic() + decision.pause_of_all
-            self._paused_until = max(self._paused_until, until)
+            if until > self._paused_until:
+                self._paused_until, self._pause_reason = until, response.reason
             if decision.step is Step.DELIVERED:
                 done.append(forward)
                 continue
@@ -353,7 +358,9 @@ class _Session:
             self._is_loaded = len(waiting) < _MOST_WAITING
             latest = _now() + LONGEST_PAUSE  # the clock may have been set back
             for forward in waiting:
-                self._lanes.add(replace(forward, due_at=min(forward.due_at, latest)))
+                event = replace(forward, due_at=min(forward.due_at, latest))
+                if self._lanes.add(event) and event.is_retried:
+                    self._paused_until = 0.0
         if self._plan.sequences is not None or not self._is_loaded or not is_short:
             return
         upper = self.reader.last_sequence()
@@ -411,6 +418,20 @@ class _Session:
         if self._reason is not None and new.keys() - {"delivered"}:
             fields["reason"] = self._reason
         logger.info(LogLine("forwarded", consumer=self._plan.name, **fields))
+
+    def _report_wait(self) -> None:
+        """Log once until when no request follows, and why, if that is a while."""
+        event = self._lanes.next_event()
+        if event is None or self._lanes.in_flight:
+            return
+        until, reason = event.due_at, event.reason
+        if (end := _BEGAN_AT + self._paused_until) > until:
+            until, reason = end, self._pause_reason
+        if until - _now() > _LONG_WAIT_SECONDS and until != self._wait_end:
+            self._wait_end = until
+            at = timestamp(datetime.fromtimestamp(until, UTC))
+            fields = {"consumer": self._plan.name, "until": at, "reason": reason}
+            logger.info(LogLine("forwarding waits", **fields))
 
     @contextmanager
     def _time_limit(self) -> Iterator[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from bisect import insort
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 
@@ -73,14 +72,24 @@ class Lanes:
         """The number of events in flight."""
         return len(self._in_flight)
 
-    def add(self, forward: Forward) -> None:
-        """Add an event, unless it is there, or its lane has enough events."""
+    def add(self, forward: Forward) -> bool:
+        """Add an event, unless it is there, or its lane has enough events.
+
+        The first event of a lane may be due earlier than before. Return whether the
+        event is new or due earlier.
+        """
         if forward.sequence in self._sequences:
-            return
+            head = self._lanes[forward.lane][0]
+            if forward.lane in self._in_flight or head.sequence != forward.sequence:
+                return False
+            self._lanes[forward.lane][0] = forward
+            return forward.due_at < head.due_at
         if len(self._lanes.get(forward.lane, ())) >= MOST_OF_LANE:
             self._cut.add(forward.lane)
-        if forward.lane not in self._cut:
-            self._insert(forward)
+        if forward.lane in self._cut:
+            return False
+        self._insert(forward)
+        return True
 
     def begin_load(self, now: float) -> set[str]:
         """Expect the first events of the store; return the lanes that need none."""
@@ -135,11 +144,14 @@ class Lanes:
         self.finish(forward)
         self._insert(forward)
 
+    def next_event(self) -> Forward | None:
+        """Return the event that is due next, of those not in flight; None for none."""
+        waiting = (
+            lane[0] for name, lane in self._lanes.items() if name not in self._in_flight
+        )
+        return min(waiting, key=attrgetter("due_at"), default=None)
+
     def seconds_until_due(self, now: float) -> float:
         """Return how long to wait for the next due event; infinity without one."""
-        waiting: list[Any] = [
-            lane[0].due_at - now
-            for name, lane in self._lanes.items()
-            if name not in self._in_flight
-        ]
-        return max(0.0, min(waiting, default=float("inf")))
+        event = self.next_event()
+        return float("inf") if event is None else max(0.0, event.due_at - now)

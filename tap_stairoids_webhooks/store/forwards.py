@@ -47,6 +47,11 @@ class Forward:
     reason: str | None = None
     failed_at: str | None = None
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether a person asked for another attempt, which has not begun."""
+        return self.reason is not None and self.due_at == 0.0
+
 
 class ForwardQueue:
     """The queue of one forwarder in a store, which is opened to write and to read."""
@@ -103,13 +108,14 @@ class ForwardQueue:
         """Return the first events of the queue that are no failures, oldest first.
 
         Args:
-            without: The lanes to leave out.
+            without: The lanes to leave out, except for events that are retried.
             types: Only events of these types; None for all.
             sequences: Only events from the first of these to the second.
         """
         columns = [c for c in FORWARDS.c if c.name != "consumer"]
         query = sa.select(*columns).where(self._is_waiting)
-        query = query.where(FORWARDS.c.lane.not_in(without))
+        is_retried = FORWARDS.c.reason.is_not(None) & (FORWARDS.c.due_at == 0.0)
+        query = query.where(FORWARDS.c.lane.not_in(without) | is_retried)
         if types is not None:
             query = query.where(_is_of(types))
         if sequences is not None:
@@ -230,9 +236,16 @@ def reasons_in(store: EventStore) -> dict[str, list[Any]]:
 
 
 def failures_in(
-    store: EventStore, consumer: str | None, sequences: Collection[int]
+    store: EventStore,
+    consumer: str | None,
+    sequences: Collection[int],
+    *,
+    waiting: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return the events that could not be delivered, by default all."""
+    """Return the events that could not be delivered, by default all.
+
+    With `waiting`, also those that wait for their next attempt.
+    """
     query = (
         sa.select(
             *(FORWARDS.c.consumer, FORWARDS.c.sequence),
@@ -240,16 +253,17 @@ def failures_in(
             *(FORWARDS.c.attempts, FORWARDS.c.reason, FORWARDS.c.failed_at),
         )
         .join(EVENTS, EVENTS.c.sequence == FORWARDS.c.sequence)
-        .where(*_failed(consumer, sequences))
+        .where(*_failed(consumer, sequences, waiting=waiting))
         .order_by(FORWARDS.c.consumer, FORWARDS.c.sequence)
     )
     return [row._asdict() for row in store.rows(query)]
 
 
 def retry(store: EventStore, consumer: str | None, sequences: Collection[int]) -> int:
-    """Put failures back into the queue; return their number."""
-    again = {"attempts": 0, "due_at": 0.0, "reason": None, "failed_at": None}
-    update = sa.update(FORWARDS).where(*_failed(consumer, sequences)).values(again)
+    """Put failures back into the queue, and end the pauses; return their number."""
+    again = {"attempts": 0, "due_at": 0.0, "failed_at": None}
+    those = _failed(consumer, sequences, waiting=True)
+    update = sa.update(FORWARDS).where(*those).values(again)
     with store.transaction("cannot be changed", lock=True) as connection:
         return connection.execute(update).rowcount
 
@@ -262,9 +276,11 @@ def discard(store: EventStore, consumer: str | None, sequences: Collection[int])
 
 
 def _failed(
-    consumer: str | None, sequences: Collection[int]
+    consumer: str | None, sequences: Collection[int], *, waiting: bool = False
 ) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool]] = [FORWARDS.c.failed_at.is_not(None)]
+    is_failure = FORWARDS.c.failed_at.is_not(None)
+    conditions: list[sa.ColumnElement[bool]]
+    conditions = [is_failure | (FORWARDS.c.due_at > 0.0) if waiting else is_failure]
     if consumer is not None:
         conditions.append(FORWARDS.c.consumer == consumer)
     if sequences:

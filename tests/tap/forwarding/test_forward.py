@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from tap_stairoids_webhooks.cli.main import main
 from tap_stairoids_webhooks.event import Delivery
 from tap_stairoids_webhooks.exceptions import ConfigError
-from tap_stairoids_webhooks.forwarding.decision import Response
+from tap_stairoids_webhooks.forwarding.decision import MAX_ATTEMPTS, Response
 from tap_stairoids_webhooks.forwarding.forwarder import Forwarder
 from tap_stairoids_webhooks.forwarding.handler import Handler
 from tap_stairoids_webhooks.forwarding.plan import Plan
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BROKEN: Answer = (500, {})
+BUSY: Answer = (429, {"Retry-After": "99999999999999999999"})
 
 
 @pytest.fixture(autouse=True)
@@ -537,6 +538,58 @@ def test_longest_retry_after_holds_all_events(
     assert sum(at - times[0] < 1.9 for at in times) <= 4  # two more were begun
 
 
+def test_retry_ends_the_pause_that_a_handler_asked_for(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fill(home, accounts=2, number=2)
+    is_busy = True
+
+    def answer(_payload: Payload, _number: int) -> Answer:
+        return BUSY if is_busy else OK
+
+    with running_forwarder(home_url, answer) as handler:
+        until(lambda: "forwarding waits" in caplog.text)
+        is_busy = False
+        done = forward(home_url, "retry")
+        until(lambda: len(handler.ids) == 4)
+
+    assert (done.exit_code, totals(done)["retried"] in {1, 2}) == (0, True)
+    assert "reason=status 429" in caplog.text.split("forwarding waits")[1]
+    assert caplog.text.count("forwarding waits") == 1
+
+
+def test_retry_ends_the_pause_after_a_last_attempt(
+    home: EventStore, home_url: str
+) -> None:
+    fill(home, accounts=1, number=2)
+    with running_forwarder(home_url, lambda _, n: BUSY if n < 2 else OK, 1) as handler:
+        until(lambda: len(failures(home_url)) == 1)
+        forward(home_url, "retry")
+        until(lambda: handler.ids[:1] == ["evt_0_0"])
+
+
+def test_start_logs_until_when_it_waits(
+    home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    fill(home, accounts=1, number=1)
+    with WebhookHandler(lambda *_: BUSY) as handler:
+        plan = Plan(store_url=home_url, name="forward")
+        Forwarder(plan, Handler(handler.url), lambda: len(handler.requests) == 1).run()
+    caplog.clear()
+    with running_forwarder(home_url) as handler:
+        until(lambda: "forwarding waits" in caplog.text)
+    assert "reason=status 429" in caplog.text
+    assert handler.ids == []
+
+    retried = forward(home_url, "retry", "1")
+    with WebhookHandler() as handler:
+        done = forward(home_url, handler.url, "--once")
+
+    assert (totals(retried), totals(done)["delivered"]) == ({"retried": 1}, 1)
+
+
 def test_only_the_types_of_the_options_are_delivered(
     home: EventStore, home_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -876,12 +929,14 @@ def _run_until(url: str, handler: WebhookHandler, number: int) -> None:
 
 @contextmanager
 def running_forwarder(
-    url: str, answer: Callable[[Payload, int], Answer] = lambda *_: OK
+    url: str,
+    answer: Callable[[Payload, int], Answer] = lambda *_: OK,
+    attempts: int = MAX_ATTEMPTS,
 ) -> Iterator[WebhookHandler]:
     """Run a forwarder in a thread until the end of the block."""
     stopping = threading.Event()
     with WebhookHandler(answer) as handler, ThreadPoolExecutor() as pool:
-        plan = Plan(store_url=url, name="forward")
+        plan = Plan(store_url=url, name="forward", attempts=attempts)
         forwarder = Forwarder(plan, Handler(handler.url), stopping.is_set)
         running = pool.submit(forwarder.run)
         try:
