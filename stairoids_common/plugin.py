@@ -84,7 +84,7 @@ class Source(Protocol):
         """End every stream after the current record."""
 
     def resumes(self, name: str, sequence: object, marks: Mapping[str, Any]) -> bool:
-        """Return whether a stream can resume after its bookmark. Else clear it."""
+        """Return whether a stream can resume after its bookmark."""
 
     def marks_of(self, name: str) -> dict[str, Any]:
         """Return the facts in the state of a stream that prove its bookmark."""

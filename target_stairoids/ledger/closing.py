@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Container
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Container
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from target_stairoids.dedup.order import (
     is_log_position,
 )
 from target_stairoids.dedup.outcome import Outcome
+from target_stairoids.dedup.record import json_value
 from target_stairoids.ledger import lookup
 from target_stairoids.ledger.schema import dead_letters
 from target_stairoids.ledger.structs import SettledVersion
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("id", "attempts", "outcome", "reason", "state_digest", "bookmark_value"),
-    *("read_order", "email", "domain"),
+    *("read_order", "email", "domain", "record"),
 )
 _DELETE = f"DELETE FROM {dead_letters.name} WHERE id = ?"  # noqa: S608 - names of our own table
 
@@ -44,6 +45,7 @@ class _DeadLetter(State, frozen=True, kw_only=True):
     attempts: int
     outcome: str
     reason: str
+    record: bytes
 
     @property
     def person(self) -> bytes | None:
@@ -52,10 +54,11 @@ class _DeadLetter(State, frozen=True, kw_only=True):
         return self.email or (None if is_unreadable else self.domain)
 
 
-class Ended(msgspec.Struct, gc=False):
+class Ended(msgspec.Struct):
     """The records of a key in one run that need no signal, and those that failed.
 
     Attributes:
+        read_person: Returns the person of other columns, by the mapping of today.
         people: Their people -> the newest bookmark value of those without a signal.
         failed: The people of those that have a dead letter.
         is_repeated: Whether the signal of the last state stands for one of them.
@@ -64,6 +67,13 @@ class Ended(msgspec.Struct, gc=False):
     people: dict[bytes | None, str | None] = msgspec.field(default_factory=dict)
     failed: set[bytes | None] = msgspec.field(default_factory=set)
     is_repeated: bool = False
+    read_person: Callable[[dict[str, Any]], bytes | None] | None = None
+
+    def person_of(self, of: _DeadLetter) -> bytes | None:
+        """Return the person of a dead letter. Its mapping may have been corrected."""
+        if not of.record or self.read_person is None:
+            return of.person
+        return self.read_person(json_value(of.record))
 
     def add(self, person: bytes | None, value: str | None) -> None:
         """Note a record without a signal, and its bookmark value."""
@@ -115,7 +125,7 @@ class Closing:
                 failed = (
                     of for of in found[key] if (of.id, of.attempts) not in self._before
                 )
-                its.failed |= {of.person for of in failed}
+                its.failed |= {its.person_of(of) for of in failed}
             old = [
                 (of.id,)
                 for key, its in ended.items()
@@ -176,7 +186,7 @@ def _ends_without_signal(of: _DeadLetter, ended: Ended, latest: Latest | None) -
     letter stays if the run has a failed record of its key and person, because both may
     have several rows.
     """
-    person, value, people = of.person, of.bookmark_value, ended.people
+    person, value, people = ended.person_of(of), of.bookmark_value, ended.people
     is_shared = latest is not None and (latest.is_shared or latest.is_several)
     is_its = person in people
     if of.outcome == Outcome.UNKNOWN:

@@ -219,8 +219,8 @@ def execute(
 
 
 def blocks(items: Collection[T]) -> list[tuple[T, ...]]:
-    """Return items in blocks that a statement takes beside its other parameters."""
-    listed, size = tuple(items), PARAMETERS // 2
+    """Return items in blocks that a statement takes twice, beside other parameters."""
+    listed, size = tuple(items), PARAMETERS // 3
     return [listed[start : start + size] for start in range(0, len(listed), size)]
 
 

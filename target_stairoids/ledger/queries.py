@@ -20,6 +20,7 @@ from target_stairoids.dedup.record import person_digest
 from target_stairoids.ledger.ledger import Ledger
 from target_stairoids.ledger.lookup import (
     at_origin,
+    blocks,
     in_scope,
     is_used,
 )
@@ -244,8 +245,9 @@ def records_like(
     is_its = streams.c.name == stream
     rows = [
         ((entity, mapping), {source, content}, name, value)
+        for block in blocks(digests)
         for entity, mapping, source, content, name, value in ledger.rows(
-            query.where(both[0].in_(digests) | (is_its & both[1].in_(digests)))
+            query.where(both[0].in_(block) | (is_its & both[1].in_(block)))
         )
     ]
     for claim in ledger.left_over:

@@ -25,6 +25,7 @@ from target_stairoids.mapping.signals_setting import MappingItem
 
 _FEWER = re.compile(r"[?\[]")
 _SHOWN = 5  # fields in one warning
+_NO_TEXT = "\0"  # the name of a column that no text of a mapping equals
 
 
 def mappings_for(
@@ -120,7 +121,7 @@ def check_items(items: Sequence[MappingItem]) -> None:
         _check_names(glob, (i.mapping_name(glob) for i in items if i.stream == glob))
     for item in items:
         # A SCHEMA lists the columns of a key, and may list any others.
-        columns: dict[str, Json] = {n: {} for n in item.key or ("any column",)}
+        columns: dict[str, Json] = {n: {} for n in item.key or (_NO_TEXT,)}
         schema = StreamSchema(
             name=item.stream, properties=columns, key_properties=(), allows_more=True
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MINUTES_PER_DAY = 1440
 _AGAIN = "Run again. The next run resumes, and no signals were lost."
-_DECIDE = "Run this command if its sentence in the reason is right for you."
+_DECIDE = "If the reason above names this command for your case, run it."
 
 
 class Plan(NamedTuple):

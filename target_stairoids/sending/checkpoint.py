@@ -117,7 +117,7 @@ class OpenRecords:
         self.observe(record, outcome, reason, request)
 
     def wait(self, record: MappedRecord) -> None:
-        """Keep STATE before a record."""
+        """Let a record wait, so that no STATE passes it."""
         if not record.number:
             record.number = self.checkpoint.open()
             self.report.signals += 1
@@ -194,6 +194,7 @@ class OpenRecords:
             self.end_dead_letter(record)
         elif not record.is_by_person and self.closing.may_close(record.key):
             ended = self.closing.of(record.key)
+            ended.read_person = record.person_in
             ended.add(record.person, record.version.bookmark_value)
 
     def note_repeat(self, record: MappedRecord, outcome: Outcome) -> None:

@@ -47,7 +47,8 @@ def apply_opt_outs(
         for (item, _), effect in zip(rows, effects, strict=True):
             reason = effect.value
             if effect is Effect.ABSENT:
-                reason = item.why_filtered or "deleted at its source"
+                is_gone = is_deleted(item.record.fields, item.mapping.deleted_columns)
+                reason = "deleted at its source" if is_gone else item.why_filtered
             item.add_draft(Draft(Outcome.FILTERED, reason))
     return rest, decided
 

@@ -77,7 +77,8 @@ class Lookup:
     def again_at(self, due: float) -> float:
         """Return when to repeat it: not before it may prove the outcome.
 
-        In whole seconds, so that one lookup serves many.
+        If it could prove it already, it counts as failed. Such times are whole seconds,
+        so that one lookup serves many.
         """
         if due < self.proves_from < math.inf:
             return self.proves_from

@@ -185,8 +185,12 @@ class MappedRecord(msgspec.Struct, gc=False, eq=False):
     @property
     def person(self) -> bytes | None:
         """The digest of its person's address, else of its domain; None if unknown."""
+        return self.person_in(self.record.fields)
+
+    def person_in(self, fields: dict[str, Any]) -> bytes | None:
+        """Return the same for the columns of another record."""
         with contextlib.suppress(InvalidSignalError):
-            name = next(iter(self.mapping.names(self.record.fields)), "")
+            name = next(iter(self.mapping.names(fields)), "")
             if is_email(name) or is_domain(name):
                 return person_digest(self.stream.secret, name)
         return None

@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from stairoids_common.text import as_code
-from target_stairoids.checks.circuit_breaker import CircuitBreaker
 from target_stairoids.checks.stream_checks import SAMPLE
 from target_stairoids.checks.suppression import Suppression
 from target_stairoids.dedup import order
@@ -45,6 +44,7 @@ from target_stairoids.sending.streams import Stream, Streams
 from target_stairoids.settings import Settings
 
 _BLOCK = 998  # records
+_FEW_OPT_OUTS, _NEARLY_ALL = 25, 0.9  # invalid ones that stop the run
 _NOT_READ = "people who opted out are not known"
 
 
@@ -64,7 +64,8 @@ class RecordProcessor:
     def __post_init__(self) -> None:
         self._block: list[MappedRecord | str] = []
         self._has_held = self._has_opt_outs = False
-        self._unread = CircuitBreaker[MappedRecord]()
+        # By stream: how many opt-outs are invalid (True), and how many are not.
+        self._opt_outs: defaultdict[str, Counter[bool]] = defaultdict(Counter)
         self._awaited = 0  # the place before the first stream, which holds STATE back
         self.baselined: set[tuple[str, str]] = set()
         suppressed = self.suppression.by_settings.digest
@@ -145,24 +146,31 @@ class RecordProcessor:
     def _without_opt_outs(self, items: Items) -> Items:
         """Apply the opt-outs. Stop if so few are valid that others may get signals."""
         items, opt_outs = apply_opt_outs(items, self.suppression)
-        unread = ""
         for opt_out in opt_outs:
             self.outcomes.end_opt_out(opt_out)
-            name = opt_out.stream.schema.name
-            if opt_out.draft.outcome is not Outcome.INVALID:
-                self._unread.accepted(name)
-            elif self._unread.rejected(name, opt_out):
-                unread = name
-        if not unread:
-            return items
+            if opt_out.dead_letter is None:  # these are invalid by selection
+                is_invalid = opt_out.draft.outcome is Outcome.INVALID
+                self._opt_outs[opt_out.stream.schema.name][is_invalid] += 1
+        for name, of in self._opt_outs.items():
+            if of[True] < _FEW_OPT_OUTS or of[True] < _NEARLY_ALL * of.total():
+                continue
+            problem = ConfigError(
+                f"Stream {as_code(name)}: nearly all its opt-outs are invalid, so "
+                "signals could reach people who opted out. Correct `suppress` in the "
+                "mapping, or leave rows without an address out by `when`, and run "
+                "again."
+            )
+            if not self.settings.dry_run:
+                self._leave(items)
+                raise problem
+            self.outcomes.gate.set_aside[name] = str(problem)
+        return items
+
+    def _leave(self, items: Items) -> None:
+        """Leave records to the next run."""
         for item in items:
             if not isinstance(item, str):
                 self.outcomes.records.count(item, Outcome.PENDING, _NOT_READ)
-        raise ConfigError(
-            f"Stream {as_code(unread)}: nearly all its opt-outs are invalid, so "
-            "signals could reach people who opted out. Correct `suppress` in the "
-            "mapping, or leave rows without an address out by `when`, and run again."
-        )
 
     def _changed_in(self, items: list[MappedRecord | str]) -> dict[Key, Latest | None]:
         """Return the keys that need a decision, with their last states.

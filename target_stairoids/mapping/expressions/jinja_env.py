@@ -7,7 +7,7 @@
 * A number with a fraction is a decimal, as in the record: `rate == 0.1` holds for 0.1.
 * Blank text is false, as "" is.
 * Lists, objects and booleans become the text that JSON has for them.
-* No value of a record can ask for a text that fills the memory: `x | center(seats)`.
+* No number of a record asks for a text that fills the memory: `x | center(seats)`.
 """
 
 from __future__ import annotations
@@ -134,18 +134,18 @@ class TooLongError(Exception):
     """A value of a record asks for a text or a number that would fill the memory."""
 
 
-def _check_arguments(name: str, *values: object) -> None:
+def _check_arguments(name: str, value: object, *arguments: object) -> None:
     """Refuse arguments of a filter or method with which its result would be huge."""
-    for value in values:
-        is_wide = isinstance(value, str) and _WIDE.search(value)
-        is_large = isinstance(value, int) and abs(value) > _LARGEST
-        if (is_wide and name.startswith("format")) or (is_large and name in _SIZED):
-            raise TooLongError
+    texts = [each for each in (value, *arguments) if isinstance(each, str)]
+    sizes = [abs(each) for each in arguments if isinstance(each, int)]
+    is_wide = name.startswith("format") and any(map(_WIDE.search, texts))
+    if is_wide or (name in _SIZED and max(sizes, default=0) > _LARGEST):
+        raise TooLongError
 
 
 def _power(base: Json, exponent: Json) -> Json:
     if isinstance(base, int) and isinstance(exponent, int):
-        _check_arguments("round", base.bit_length() * exponent)
+        _check_arguments("round", base, base.bit_length() * exponent)
     return base**exponent
 
 
@@ -305,8 +305,8 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def _strictly(name: str) -> Callable[..., Json]:
-    def read(value: Json, *args: Json) -> Json:
-        found = FILTERS[name](value, *args)
+    def read(value: Json, *args: Json, **options: Json) -> Json:
+        found = FILTERS[name](value, *args, **options)
         if found is None and is_filled(value):
             raise InvalidSignalError(f"`{name}` cannot read a value that is compared")
         return found

@@ -218,7 +218,7 @@ def _wrong_call(node: nodes.Node, own: Collection[str]) -> str:
             return f"there is no {kind} `{name}`{hint}"
     match node:
         case nodes.Filter(name="iso8601", args=[nodes.Const(value=form)]) if (
-            "%" not in str(form)
+            not re.search("%[a-zA-Z]", str(form))
         ):
             hint = "the form of a time has codes, such as `%d/%m/%Y %H:%M`"
             return f"the filter `iso8601`: {hint}"

@@ -1373,6 +1373,25 @@ def test_dead_letter_stays_if_another_person_with_its_key_opts_out(
     assert len(listed(target)) == 1
 
 
+@pytest.mark.parametrize(("out", "left"), [("owner", 1), ("ann", 0)])
+def test_person_of_a_dead_letter_is_read_by_the_corrected_mapping(
+    target: TargetUnderTest, out: str, left: int
+) -> None:
+    wrong = {"email": "{{ owner }}"}, {"plan": "{{ plan | round(plan) }}"}
+    item = {"stream": "trials", "contact": wrong[0], "properties": wrong[1]}
+    schema = a_schema(owner="string", plan="string", unsubscribed="boolean")
+    row = {"owner": "owner@birch.com", "plan": "pro"}
+    target.config["signals"] = [item]
+    target.run(schema, a_record(1, email="ann@birch.com", **row))
+    assert len(listed(target)) == 1
+
+    target.config["signals"] = [{"stream": "trials", "when": "not unsubscribed"}]
+    gone = a_record(1, email=f"{out}@birch.com", unsubscribed=True, **row)
+    target.run(schema, gone)
+
+    assert len(listed(target)) == left
+
+
 PEOPLE = ["ann", "bob"]
 
 

@@ -115,6 +115,7 @@ def test_type_that_is_the_text_null_is_a_mistake() -> None:
             "{{ plan | iso8601('dd/mm/yyyy') }}",
             "`iso8601`: the form of a time has codes, such as `%d/%m/%Y %H:%M`",
         ),
+        ("{{ plan | iso8601('100%') }}", "`iso8601`: the form of a time has codes"),
         ("{{ email | replace('a') }}", "`replace`: missing a required argument: 'new'"),
         ("{{ plan | round(1, 2, 3) }}", "`round`: too many positional arguments"),
         ("{{ plan | default(nope=1) }}", "`default`: got an unexpected keyword"),

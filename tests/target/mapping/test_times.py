@@ -170,7 +170,13 @@ def test_mapped_time_that_cannot_be_read_makes_the_record_invalid(
 
 @pytest.mark.parametrize("value", [None, "", " "])
 @pytest.mark.parametrize(
-    "template", ["{{ event_time }}", "{{ event_time | iso8601 }}", None]
+    "template",
+    [
+        "{{ event_time }}",
+        "{{ event_time | iso8601 }}",
+        "{{ event_time | iso8601(form='%d/%m/%Y') }}",
+        None,
+    ],
 )
 def test_empty_mapped_time_is_left_out(template: str | None, value: object) -> None:
     mapping = a_map(EVENTS, occurred_at=template)

@@ -358,15 +358,61 @@ def test_run_stops_before_its_signals_if_no_opt_out_can_be_read(
     assert len(sandbox.signals) == 1
 
 
+@pytest.mark.parametrize(("invalid", "valid"), [(24, 0), (25, 3), (200, 25)])
 def test_run_goes_on_if_some_opt_outs_cannot_be_read(
-    sandbox: Sandbox, target: TargetUnderTest
+    sandbox: Sandbox, target: TargetUnderTest, invalid: int, valid: int
 ) -> None:
-    mixed = opt_outs(*["phone only"] * 20, "u1@birch.com", *["phone only"] * 150)
+    emails = ["phone only"] * invalid + [f"u{n}@birch.com" for n in range(valid)]
 
-    run = target.run(*mixed, a_schema(), a_record(1))
+    run = target.run(*opt_outs(*emails), a_schema(), a_record(1))
 
     assert run.exit_code == 0
     assert len(sandbox.signals) == 1
+
+
+def test_replay_sends_signals_beside_opt_outs_that_stay_invalid(
+    sandbox: Sandbox, target: TargetUnderTest
+) -> None:
+    target.config["signals"] = [OPT_OUTS, TRIALS | {"contact": {"email": "{{ mail }}"}}]
+    valid = [f"u{n}@birch.com" for n in range(20)]
+    trial = a_record(1, email="lead@oak.com", mail=None)
+    target.run(*opt_outs(*["phone only"] * 30, *valid), a_schema(mail="string"), trial)
+
+    target.config["signals"] = SIGNALS
+    signals(target, "dead-letters", "replay")
+
+    assert sent_to(sandbox) == ["lead@oak.com"]
+
+
+def test_preview_shows_opt_outs_that_would_stop_the_run(
+    target: TargetUnderTest,
+) -> None:
+    rows = target.folder / "rows.jsonl"
+    emails = ["phone only"] * 30
+    rows.write_text(text_of([*opt_outs(*emails), a_schema(), a_record(1)]))
+
+    shown = signals(target, "preview", str(rows))
+
+    assert shown.returncode == 1
+    assert "nearly all its opt-outs are invalid" in shown.stdout + shown.stderr
+    assert "31 records" in shown.stdout
+
+
+def test_deleted_opt_out_whose_condition_cannot_be_read_leaves_the_list(
+    target: TargetUnderTest,
+) -> None:
+    target.config["signals"] = [OPT_OUTS | {"when": "level > 3"}, TRIALS]
+    added = opt_outs("u1@example.com", level=None)
+    target.config["signals"][0]["when"] = "level is none or level > 3"
+    target.run(*added)
+
+    run = target.run(
+        a_schema("opt_outs", level="string", is_deleted="boolean"),
+        a_record(1, "opt_outs", email="u1@example.com", level="x", is_deleted=True),
+    )
+
+    assert run.exit_code == 0
+    assert reasons(run) == {"removed from the suppression list": 1}
 
 
 def test_corrected_opt_out_that_was_a_dead_letter_is_replayed(
