@@ -337,12 +337,12 @@ def test_opt_out_without_address_and_domain_is_a_dead_letter(
     assert "suppress: neither an email address nor a domain" in reasons(run)
 
 
-@pytest.mark.parametrize("first", [0, 300])
+@pytest.mark.parametrize("first", [0, 2])
 def test_run_stops_before_its_signals_if_no_opt_out_can_be_read(
     sandbox: Sandbox, target: TargetUnderTest, first: int
 ) -> None:
     valid = opt_outs(*(f"u{n}@birch.com" for n in range(first)))
-    unread = opt_outs(*["phone only"] * (25 if not first else 200), first=1 + first)
+    unread = opt_outs(*["phone only"] * 25, first=1 + first)
     trials = [a_schema(), a_record(1), a_state()]
 
     run = target.run(*valid, *unread, *trials)
@@ -395,7 +395,7 @@ def test_preview_shows_opt_outs_that_would_stop_the_run(
 
     assert shown.returncode == 1
     assert "nearly all its opt-outs are invalid" in shown.stdout + shown.stderr
-    assert "31 records" in shown.stdout
+    assert "Stream trials" in shown.stdout
 
 
 def test_deleted_opt_out_whose_condition_cannot_be_read_leaves_the_list(
