@@ -87,14 +87,6 @@ class Endpoints:
             ]
         return []
 
-    def check(self, endpoint_id: str) -> None:
-        """Raise `StairoidsError` if there is no endpoint with this id."""
-        if endpoint_id not in {str(found.get("id")) for found in self.list()}:
-            raise StairoidsError(
-                f"Stairoids lists no endpoint {endpoint_id!r}: run stairoids-webhooks"
-                " list"
-            )
-
     def delete(self, endpoint_id: str) -> None:
         """Delete an endpoint."""
         self._call("DELETE", f"{self._url}/{quote(endpoint_id, safe='')}")

@@ -124,8 +124,6 @@ def delete(
     if not endpoint_id.strip(". "):  # the URL would be that of all endpoints
         raise WrongUsageError("ENDPOINT_ID is not an id, such as those of `list`.")
     endpoints = _endpoints(api_url)
-    if click.get_current_context().params["dry_run"]:
-        endpoints.check(endpoint_id)
     if is_confirmed(f"Stairoids sends nothing more to the endpoint {endpoint_id!r}."):
         endpoints.delete(endpoint_id)
         click.echo(json.dumps({"deleted": endpoint_id}))

@@ -31,7 +31,7 @@ MELTANO = yaml.safe_load((ROOT / "meltano.yml").read_text(encoding="utf-8"))
 OTHERS = {"meltano", "uv", "docker", "airbyte-venv/bin/python", "pip", "pipx"}
 OTHERS |= {"tap-jsonl", "target-jsonl", "tap-postgres", "tap-x"}
 OTHERS |= {"export", "cd", "jq", "echo", "kill", "printf", "uvicorn"}
-OTHERS |= {"python", "touch", "rm", "tail", "grep"}
+OTHERS |= {"python", "touch", "rm", "tail", "grep", "sqlite3"}
 EXIT_CODES = {
     "target-stairoids": [0, 1, 75, 128],
     "stairoids-signals": [0, 1, 2, 75],

@@ -402,18 +402,6 @@ def test_delete_escapes_the_id(api: Api) -> None:
     assert api.seen[0][:2] == ("DELETE", "/v1/webhooks/wh_1%2F..")
 
 
-def test_dry_run_of_delete_refuses_an_endpoint_that_is_not_there(api: Api) -> None:
-    api.content = {"webhooks": [ENDPOINT], "total": 1}
-
-    known = run("delete", "wh_1", "--dry-run", "--api-url", api.url)
-    gone = run("delete", "wh_2", "--dry-run", "--api-url", api.url)
-
-    assert (known.exit_code, "Nothing was removed" in known.stdout) == (0, True)
-    assert (gone.exit_code, gone.stdout) == (1, "")
-    assert "Stairoids lists no endpoint 'wh_2': run" in gone.stderr
-    assert {method for method, *_ in api.seen} == {"GET"}
-
-
 @pytest.mark.parametrize("endpoint_id", ["", " ", ".", ".."])
 def test_delete_refuses_an_id_that_leads_to_another_url(
     api: Api, endpoint_id: str
