@@ -13,7 +13,7 @@ var Scorer = {
     const inTitle = new Set(stems(title));
     const query = new URLSearchParams(window.location.search).get("q") ?? "";
     const found = new Set(stems(query).filter((word) => inTitle.has(word)));
-    const isList = /^(reference\/|faq|index|troubleshooting|concepts\/(design|performance))/;
+    const isList = /^(reference\/|faq|glossary|index|troubleshooting|concepts\/(design|performance))/;
     return score + 10 * found.size - (isList.test(page) ? 4 : 0);
   },
 };

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from stairoids_sandbox.webhooks.delivery import MAX_ATTEMPTS
 from tap_stairoids_webhooks.cli.main import main
@@ -14,9 +17,10 @@ from tap_stairoids_webhooks.environment import PREFIX, ReceiverSettings
 from tap_stairoids_webhooks.log_lines import LogLine
 from tap_stairoids_webhooks.receiver.app import RESPONSE_SECONDS, RESULTS
 from tap_stairoids_webhooks.receiver.http_limits import REQUEST_SECONDS
-from tests.support.documents import page
+from tap_stairoids_webhooks.store.store import EventStore
+from tests.support.documents import blocks, page
 from tests.support.paths import ROOT
-from tests.support.webhook_builders import deliveries
+from tests.support.webhook_builders import SECRET, deliveries
 from tests.tap.receiver.test_admin import administered, get
 
 if TYPE_CHECKING:
@@ -94,3 +98,19 @@ def test_every_result_is_in_the_table_of_responses() -> None:
     table = TEXT.partition("## Responses")[2].partition("\n## ")[0]
 
     assert [name for name in RESULTS if f"`{name}`" not in table] == []
+
+
+def test_exported_events_of_a_store_can_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (query,) = blocks(page("guides/event-store-postgresql.md"), "sql")
+    monkeypatch.setenv("STAIROIDS_WEBHOOK_SECRET", SECRET)
+    with EventStore.create(f"sqlite:///{tmp_path}/old.db") as store:
+        store.append(deliveries(3))
+
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old:
+        lines = "\n".join(line for (line,) in old.execute(query))
+    new = ["--store-url", f"sqlite:///{tmp_path}/new.db"]
+    done = CliRunner().invoke(main, ["import", "-", *new], input=lines)
+
+    assert json.loads(done.stdout) == {"stored": 3, "refused": {}}
