@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, wraps
 from inspect import signature
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -53,6 +54,7 @@ Fields = dict[str, Any]
 #: Reads a value of a record's columns; `InvalidSignalError` if it cannot be evaluated.
 Reader = Callable[[Fields], Any]
 _Tree = TypeVar("_Tree", bound=nodes.Node)
+_Result = TypeVar("_Result")
 
 #: Attributes of Jinja's filters that need more than the value and its arguments.
 _NEED_JINJA = frozenset({"jinja_pass_arg", "jinja_async_variant"})
@@ -95,12 +97,30 @@ def constant(value: object) -> Reader:
     return lambda _record: value
 
 
+def _on_any_stack(call: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Return a function that takes as deep templates from each caller.
+
+    `RecursionError` depends on the depth of the caller. A thread has its own stack.
+    """
+
+    @wraps(call)
+    def called(*args: str, **options: bool) -> _Result:
+        try:
+            return call(*args, **options)
+        except RecursionError:
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(call, *args, **options).result()
+
+    return called
+
+
 def _with_errors(compile_text: Callable[..., Template]) -> Callable[..., Template]:
     """Return a function that raises `TemplateError` for each mistake in a template."""
+    compile_deeply = _on_any_stack(compile_text)
 
     def compiled(text: str, field: str, **options: bool) -> Template:
         try:
-            return compile_text(text, field, **options)
+            return compile_deeply(text, field, **options)
         except TemplateSyntaxError as error:
             raise syntax_error(error, text) from None
         except (RecursionError, SyntaxError):  # of Python, which Jinja writes

@@ -9,6 +9,7 @@ import pytest
 from stairoids_common.error_ids import with_id
 from target_stairoids.exceptions import ConfigError
 from target_stairoids.mapping.config import check_brackets, glob_of
+from target_stairoids.mapping.expressions.template import compile_template
 from target_stairoids.mapping.schema import StreamSchema
 from target_stairoids.mapping.signals_setting import MappingItem
 from tests.support.mapping_builders import TEXT, a_map, a_shape
@@ -226,8 +227,25 @@ def test_template_that_is_nested_too_deeply_is_a_mistake(field: str, text: str) 
     assert "nested too deeply" in mistake(**item_with(field, text))
 
 
-def test_template_with_many_nested_brackets_is_no_mistake() -> None:
-    a_map(PEOPLE, occurred_at=f"{{{{ {'(' * 30}plan{')' * 30} | iso8601 }}}}")
+@pytest.mark.parametrize("levels", [60, 99])
+def test_depth_of_a_template_is_limited_alike_for_each_caller(levels: int) -> None:
+    """The stack of `check` is not as deep as the stack of a run."""
+    text = f"{{{{ {'(' * levels}email{')' * levels} | iso8601 }}}}"
+
+    def compiled_below(callers: int) -> str:
+        if callers:
+            return compiled_below(callers - 1)
+        try:
+            a_map(PEOPLE, occurred_at=text)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    compile_template.cache_clear()
+    deep = compiled_below(400)
+    compile_template.cache_clear()
+    assert deep == compiled_below(0)
+    assert ("nested too deeply" in deep) is (levels == 99)
 
 
 @pytest.mark.parametrize(
